@@ -1,0 +1,78 @@
+# Everything the project does, from a fresh clone on. The two that matter: `make book` and `make test`.
+#
+#   make book     set up, run the pipeline (what is done stays done), build the pages into _build/html
+#   make test     set up, lint, unit tests with coverage, every chapter under the smoke profile
+#   make unit     unit tests alone              make notebooks   every chapter under the smoke profile
+#   make lint     ruff, import order, notebooks make format      mend what ruff and nbstripout can mend
+#   make serve    show _build/html at http://localhost:8000
+#   make bench    measure what each stage costs on this machine
+#   make lock     resolve requirements.lock anew
+#   make clean    remove what is built; make distclean also .venv and artifacts
+#
+# LLASA_PROFILE=smoke|cpu|colab|paper chooses the machine (default: cpu, or colab beside a GPU).
+# PYTHON=/path/to/python3.12 chooses the interpreter.
+
+SHELL := /bin/sh
+VENV ?= .venv
+PORT ?= 8000
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+
+# One stamp per content of the files that say what is installed: a changed file, or a set-up cut short, sets up again.
+STAMP := $(VENV)/.set-up-$(shell cat requirements.lock requirements-payloads.txt pyproject.toml scripts/setup.sh | cksum | tr ' ' '-')
+
+.PHONY: book test unit notebooks lint format bench serve setup lock clean distclean help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '3,14s/^# \{0,1\}//p' Makefile
+
+setup: $(STAMP)
+
+$(STAMP):
+	@VENV="$(VENV)" PYTHON="$(PYTHON)" sh scripts/setup.sh
+	@rm -f $(VENV)/.set-up-*
+	@touch $@
+
+# A build that failed on a warning must fail again next time, so Sphinx has to read the pages again (their outputs are cached).
+book: $(STAMP)
+	$(BIN)/llasa run
+	$(BIN)/jupyter-book build -W --keep-going book/ || { rm -rf _build/.doctrees; exit 1; }
+	@test -s _build/html/index.html || { echo "The build ended without an index page. Is jupyter-book < 2 installed?"; exit 1; }
+	@echo "The book is ready: open _build/html/index.html, or type make serve"
+
+test: lint unit notebooks
+
+unit: $(STAMP)
+	$(RUN) -m pytest --cov --cov-report=term:skip-covered tests
+
+notebooks: $(STAMP)
+	LLASA_PROFILE=smoke $(RUN) -m pytest --nbmake --nbmake-timeout=300 --durations=10 book/*.ipynb
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/nbstripout --verify book/*.ipynb
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout book/*.ipynb
+
+bench: $(STAMP)
+	$(RUN) benchmarks/run.py
+
+serve: $(STAMP)
+	@test -s _build/html/index.html || { echo "There is no book yet. Type: make book"; exit 2; }
+	$(RUN) -m http.server --bind localhost --directory _build/html $(PORT)
+
+lock:
+	@PYTHON="$(PYTHON)" sh scripts/lock.sh
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	find llasa_lib tests book scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) artifacts

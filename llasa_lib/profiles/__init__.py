@@ -1,0 +1,166 @@
+"""One dial: a profile names the machine, and everything else follows from it.
+
+- One YAML file per profile beside this module: ``smoke``, ``cpu``, ``colab``, ``paper``; or a path to your own.
+- Validated by pydantic: an unknown key, a missing one, or a value out of range is an error that names it.
+- Nothing else in the library or the book holds a hyperparameter.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..errors import ProfileError
+
+FOLDER = Path(__file__).resolve().parent
+Share = Field(ge=0.0, le=1.0)
+
+
+class Section(BaseModel):
+    """A part of a profile: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """What is read and how it is cut (chapter 1)."""
+
+    sets: list[str] = Field(min_length=1)
+    subjects: list[str] | None = None
+    rate: float = Field(gt=0)
+    length: int = Field(gt=1)
+    test_subjects: list[str] = Field(min_length=1)
+    validation_subjects: list[str] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _apart(self):
+        shared = set(self.test_subjects) & set(self.validation_subjects)
+        if shared:
+            raise ValueError(f"subjects {sorted(shared)} are both test and validation subjects")
+        return self
+
+
+class Training(Section):
+    """What every training run has."""
+
+    epochs: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    learning_rate: float = Field(gt=0)
+    scheduler: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup_ratio: float = Field(default=0.0, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+
+
+class Encoder(Training):
+    """LIMU-BERT and its pretraining (chapter 2)."""
+
+    mask_ratio: float = Field(gt=0, lt=1)
+    max_span: int = Field(ge=1)
+    span_decay: float = Field(gt=0, lt=1)
+    mask_zero_probability: float = Share
+    stride: int = Field(ge=1)
+
+
+class LanguageModel(Section):
+    """The language model and how a chat with it is written."""
+
+    name: str
+    chat: Literal["chatml", "vicuna"]
+    quantize: bool = False
+
+
+class Align(Training):
+    """The projector, and its training in front of the frozen language model (chapter 4)."""
+
+    steps_per_token: int = Field(ge=0)
+    summary_tokens: int = Field(ge=0)
+    caption_share: float = Share
+    comparison_epochs: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _some_token(self):
+        if not self.steps_per_token and not self.summary_tokens:
+            raise ValueError("steps_per_token and summary_tokens are both 0: the model would get no sensor token")
+        return self
+
+
+class Tune(Training):
+    """LoRA on the question-answer pairs (chapter 5)."""
+
+    rank: int = Field(ge=1)
+    alpha: float = Field(gt=0)
+    dropout: float = Field(ge=0, lt=1)
+    targets: list[str] = Field(min_length=1)
+    projector_learning_rate: float = Field(gt=0)
+    turns: int = Field(ge=1, le=5)
+
+
+class Evaluate(Section):
+    """The test on unseen subjects (chapter 6)."""
+
+    batch_size: int = Field(ge=1)
+    max_new_tokens: int = Field(ge=1)
+    bootstrap: int = Field(ge=1)
+    windows: int | None = Field(default=None, ge=1)
+
+
+class Profile(Section):
+    """All settings of one run of the pipeline."""
+
+    name: str
+    seed: int
+    data: Data
+    language_model: LanguageModel
+    encoder: Encoder
+    align: Align
+    tune: Tune
+    evaluate: Evaluate
+
+
+def names():
+    """Names of the profiles that come with the library."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def default_name():
+    """``LLASA_PROFILE`` if set; ``colab`` on a machine with a CUDA GPU; else ``cpu``."""
+    if os.environ.get("LLASA_PROFILE"):
+        return os.environ["LLASA_PROFILE"]
+    import torch
+
+    return "colab" if torch.cuda.is_available() else "cpu"
+
+
+def load(name=None):
+    """Read a profile.
+
+    Parameters
+    ----------
+    name : str or Path, optional
+        One of :func:`names`, or a path to a YAML file. Default: :func:`default_name`.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    ProfileError
+        Unknown name, unreadable file, unknown or missing key, value out of range.
+    """
+    name = str(name or default_name())
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        raise ProfileError(f"There is no profile {name!r}. Choose one of {', '.join(names())}, or give a .yaml file.")
+    try:
+        return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ProfileError(f"{path.name} is not valid YAML: {str(error).splitlines()[0]}. Mend the file.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        said = "is not a known key" if first["type"] == "extra_forbidden" else first["msg"].lower()
+        raise ProfileError(f"Profile {path.name}: {where}: {said}. Remove or mend this entry.") from error

@@ -1,0 +1,69 @@
+"""Stage 1, first half: what a phone or a watch recorded, in SI units.
+
+- :class:`Recording`: time, acceleration with gravity (m/s^2), rotation (rad/s), who, where, and labelled
+  segments.
+- :func:`load`: a published data set as a list of recordings, checked by sha256.
+- :func:`read`: a reader's own CSV file, refused with one clear sentence when it cannot be used.
+- ``sources``: the manifest - addresses, sizes, checksums, licences and citations of every data set.
+"""
+
+from llasa_lib.errors import DataError
+from llasa_lib.recordings import hapt
+from llasa_lib.recordings.own import read
+from llasa_lib.recordings.recording import (
+    ACTIVITIES,
+    CHANNELS,
+    STANDARD_GRAVITY,
+    TRANSITIONS,
+    Recording,
+    Segment,
+    find_gaps,
+)
+
+__all__ = [
+    "ACTIVITIES",
+    "CHANNELS",
+    "STANDARD_GRAVITY",
+    "TRANSITIONS",
+    "Recording",
+    "Segment",
+    "find_gaps",
+    "load",
+    "read",
+]
+
+READERS = {"hapt": hapt.load}
+
+
+def load(name, subjects=None):
+    """Read a published data set.
+
+    Parameters
+    ----------
+    name : str
+        Name of the set, such as ``"hapt"``.
+    subjects : list of int or str, optional
+        Only these people: ``2`` and ``"hapt-02"`` name the same person. All of them by default.
+
+    Returns
+    -------
+    list of Recording
+        In the order of the set's own recording numbers.
+
+    Raises
+    ------
+    DataError
+        If the set has no reader, is not on this machine and cannot be downloaded, is not the published file,
+        or does not know a subject.
+
+    Examples
+    --------
+    >>> walks = load("hapt", subjects=[2])  # doctest: +SKIP
+    >>> walks[0].subject, walks[0].placement  # doctest: +SKIP
+    ('hapt-02', 'waist')
+    """
+    if name not in READERS:
+        raise DataError(
+            f"There is no reader for the data set {name!r}; this version reads: {', '.join(READERS)}."
+        )
+    return READERS[name](subjects)

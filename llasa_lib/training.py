@@ -1,0 +1,214 @@
+"""One training loop for every stage, on ``transformers.Trainer``.
+
+- Only trainable weights are written to checkpoints: a frozen language model is not saved again and again.
+- A run that was interrupted goes on from its last checkpoint; a finished run removes them.
+- Parameter groups by name, so that projector and adapter get their own learning rate.
+- A loss that is not a number stops the run with a sentence, and the last good checkpoint stays.
+"""
+
+import logging
+import math
+import shutil
+import warnings
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from . import files
+from .errors import ArtifactError, ModelError
+
+TRAINABLE = "trainable.safetensors"
+
+
+class _StopOnNaN(TrainerCallback):
+    """NaN is seen at the next logging step; what was saved before it is kept."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise ModelError(
+                f"The loss became {loss} at step {state.global_step}. The last good checkpoint is kept: "
+                "lower the learning rate in the profile and run the stage again."
+            )
+
+
+class _Trainer(Trainer):
+    """A Trainer that saves only what it trains, and takes learning rates per group of parameters."""
+
+    def __init__(self, *args, groups=None, **kwargs):
+        self.groups = groups or {}
+        super().__init__(*args, **kwargs)
+
+    def trainable(self):
+        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            rest = self.trainable()
+            groups = []
+            for part, rate in self.groups.items():
+                mine = [rest.pop(name) for name in list(rest) if part in name]
+                if mine:
+                    groups.append({"params": mine, "lr": rate})
+            if rest:
+                groups.append({"params": list(rest.values()), "lr": self.args.learning_rate})
+            self.optimizer = torch.optim.AdamW(groups, weight_decay=self.args.weight_decay)
+        return self.optimizer
+
+    def _save(self, output_dir=None, state_dict=None):
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.atomic(folder / TRAINABLE) as temporary:
+            save_file({name: value.detach().contiguous() for name, value in self.trainable().items()}, temporary)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        load_trainable(model or self.model, Path(resume_from_checkpoint) / TRAINABLE)
+
+
+def load_trainable(model, path):
+    """Copy saved trainable weights into a model; every saved name must be one of its trainable parameters.
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be read, or belongs to another model.
+    """
+    try:
+        saved = load_file(path)
+    except Exception as error:
+        raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
+    own = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    if set(own) != set(saved):
+        odd = sorted(set(own) ^ set(saved))[0]
+        raise ArtifactError(f"{path} belongs to another model (first difference: {odd}). Delete it and run again.")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(saved[name])
+
+
+def fit(
+    model,
+    dataset,
+    folder,
+    *,
+    epochs,
+    batch_size,
+    learning_rate,
+    seed,
+    collate=None,
+    groups=None,
+    accumulate=1,
+    warmup_ratio=0.0,
+    scheduler="cosine",
+    weight_decay=0.0,
+    max_grad_norm=1.0,
+    log_every=5,
+    save_every=50,
+    group_by_length=False,
+    callbacks=(),
+    description="training",
+):
+    """Train a model in place; go on from the last checkpoint in ``folder`` if there is one.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        Its forward returns an output with ``loss``. Only parameters with ``requires_grad`` are trained and saved.
+    dataset : torch or datasets Dataset
+    folder : path
+        Checkpoints live here while the run lasts.
+    epochs, batch_size, learning_rate, seed, accumulate, warmup_ratio, scheduler, weight_decay
+        As in a profile.
+    collate : callable, optional
+        List of samples -> dict of tensors.
+    groups : dict of str to float, optional
+        Part of a parameter name -> learning rate, for those that differ from ``learning_rate``.
+    group_by_length : bool
+        Make batches of samples with a similar number of ``input_ids``, which saves padding.
+
+    Returns
+    -------
+    list of dict
+        ``step``, ``epoch``, ``loss``, ``learning_rate`` at every logged step.
+
+    Raises
+    ------
+    ModelError
+        If the loss is no longer a number.
+    ArtifactError
+        If the checkpoint in ``folder`` belongs to another model.
+    """
+    folder = Path(folder)
+    set_seed(seed)
+    cuda = torch.cuda.is_available()
+    modern = cuda and torch.cuda.get_device_capability()[0] >= 8
+    steps = math.ceil(len(dataset) / (batch_size * accumulate)) * epochs
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=accumulate,
+        learning_rate=learning_rate,
+        lr_scheduler_type=scheduler,
+        warmup_steps=int(warmup_ratio * steps),
+        weight_decay=weight_decay,
+        max_grad_norm=max_grad_norm,
+        logging_steps=log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=save_every,
+        save_total_limit=1,
+        seed=seed,
+        bf16=bool(modern),
+        fp16=bool(cuda and not modern),
+        dataloader_num_workers=0,
+        dataloader_pin_memory=cuda,
+        remove_unused_columns=False,
+        report_to=[],
+        disable_tqdm=False,
+        train_sampling_strategy="group_by_length" if group_by_length else "random",
+    )
+    trainer = _Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=collate,
+        callbacks=[_StopOnNaN(), *callbacks],
+        groups=groups,
+    )
+    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    logging.getLogger(__name__).info("%s: %d samples, %g epochs", description, len(dataset), epochs)
+    with warnings.catch_warnings():
+        # torch tells CPU users on every run that pinned memory and GPU autocast are off: nothing to act on.
+        warnings.filterwarnings("ignore", module="torch")
+        trainer.train(resume_from_checkpoint=checkpoint)
+    history = [
+        {key: row[key] for key in ("step", "epoch", "loss", "learning_rate") if key in row}
+        for row in trainer.state.log_history
+        if "loss" in row
+    ]
+    shutil.rmtree(folder, ignore_errors=True)
+    return history
+
+
+def freeze(module):
+    """Switch off the gradients of all parameters of a module and return it."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module
+
+
+def count(module):
+    """(trainable, all) number of parameters."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return sum(n for n, on in sizes if on), sum(n for n, _ in sizes)
+
+
+def quiet():
+    """Only warnings of the project itself: transformers' and datasets' notices help no reader of a chapter."""
+    transformers.logging.set_verbosity_error()
+    logging.getLogger("httpx").setLevel(logging.WARNING)

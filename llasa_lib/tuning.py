@@ -1,0 +1,116 @@
+"""LoRA on question-answer pairs: the aligned model learns to explain itself (chapter 5).
+
+- The adapter is peft's, on the language model's attention; the projector is trained along, at its own learning rate.
+- Several questions about one window are packed into one conversation, so that its sensor tokens are paid for once.
+"""
+
+import numpy as np
+from peft import LoraConfig, get_peft_model
+
+from . import files, signals, training
+from .model import Conversations, collate
+
+
+def tuning_samples(corpus, turns, epochs, seed):
+    """Conversations of ``turns`` questions about each window, of different kinds; one is always the recognition.
+
+    Parameters
+    ----------
+    corpus : datasets.Dataset
+        Windows with ``questions`` (chapter 3).
+    turns : int
+    epochs : float
+        Passes over the windows; every pass draws other questions.
+
+    Returns
+    -------
+    list of (int, list of (question, answer))
+    """
+    rng = np.random.default_rng(seed)
+    questions = corpus["questions"]
+    order = np.concatenate([rng.permutation(len(corpus)) for _ in range(int(np.ceil(epochs)))])
+    samples = []
+    for row in order[: round(epochs * len(corpus))].tolist():
+        pairs = questions[row]
+        named = [n for n, pair in enumerate(pairs) if pair["kind"] == "recognition"][:1]
+        others = [n for n in range(len(pairs)) if n not in named]
+        chosen = named + rng.permutation(others)[: turns - 1].tolist()
+        rng.shuffle(chosen)
+        samples.append((row, [(pairs[n]["question"], pairs[n]["answer"]) for n in chosen]))
+    return samples
+
+
+def add_adapter(model, settings):
+    """Put a LoRA adapter on the language model's layers; the projector stays trainable as a whole.
+
+    Parameters
+    ----------
+    model : LlasaForConditionalGeneration
+    settings : profiles.Tune
+
+    Returns
+    -------
+    peft.PeftModel
+    """
+    training.freeze(model)
+    targets = "|".join(settings.targets)
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        # Only inside the language model: the encoder has layers of the same kind.
+        target_modules=rf".*language_model\..*\.({targets})",
+        modules_to_save=["projector"],
+        task_type=None,
+    )
+    return get_peft_model(model, config)
+
+
+def tune(model, processor, corpus, settings, folder, seed):
+    """Train adapter and projector on question-answer pairs.
+
+    Parameters
+    ----------
+    model : LlasaForConditionalGeneration
+        The aligned model; gets the adapter in place.
+    corpus : datasets.Dataset
+        Training windows with questions.
+    settings : profiles.Tune
+    folder : path
+        For checkpoints while the run lasts.
+
+    Returns
+    -------
+    (peft.PeftModel, list of dict)
+        The tuned model and its loss curve.
+    """
+    tuned = add_adapter(model, settings)
+    history = training.fit(
+        tuned,
+        Conversations(
+            processor,
+            signals.to_array(corpus),
+            tuning_samples(corpus, settings.turns, settings.epochs, seed),
+        ),
+        folder,
+        epochs=1,  # the samples already hold every pass
+        batch_size=settings.batch_size,
+        accumulate=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        groups={"projector": settings.projector_learning_rate},
+        scheduler=settings.scheduler,
+        warmup_ratio=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        seed=seed,
+        collate=lambda batch: collate(batch, processor.tokenizer.pad_token_id),
+        group_by_length=True,
+        description="tuning",
+    )
+    return tuned, history
+
+
+def save(tuned, processor, folder):
+    """Write the adapter (with the projector) and the processor to a folder, whole or not at all."""
+    with files.atomic(folder) as temporary:
+        tuned.save_pretrained(temporary)
+        processor.save_pretrained(temporary)
