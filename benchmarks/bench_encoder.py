@@ -1,11 +1,11 @@
 """How fast LIMU-BERT pretrains: the plain way against the library's.
 
-The plain way is how such code is usually published: attention written out, masks drawn in NumPy for one window at a
-time, and a data loader that fetches single windows. The library masks a batch at once and uses fused attention.
-Both train the same network on the same windows, with the same optimiser, for the same number of steps.
+The plain way is how such code is usually published: attention written out, masks drawn in NumPy for one
+window at a time, and a data loader that fetches single windows. The library masks a batch at once and uses fused
+attention. Both train the same network on the same windows, with the same optimiser and number of steps.
 
-Run: ``python -m benchmarks.bench_encoder [--steps 20] [--batch-size 128] [--repeats 3]``. No data set is needed: the
-time does not depend on what the windows hold.
+Run: ``python -m benchmarks.bench_encoder [--steps 20] [--batch-size 128] [--repeats 3]``. No data set is
+needed: the time does not depend on what the windows hold.
 """
 
 import argparse
@@ -100,9 +100,7 @@ def main():
     models = {}
     for way in ways:
         torch.manual_seed(0)  # the same weights both times
-        models[way] = encoder.LimuBertForPreTraining(
-            encoder.LimuBertConfig(attn_implementation=attention[way])
-        ).train()
+        models[way] = encoder.LimuBertForPreTraining(encoder.LimuBertConfig(attn_implementation=attention[way])).train()
         train(models[way], ways[way], 2)  # warm up
     speed = {(way, what): [] for way in ways for what in ("batches", "training")}
     for _ in range(options.repeats):  # in turn, so that both meet the same machine
@@ -110,14 +108,10 @@ def main():
             speed[way, "batches"].append(prepare(ways[way], options.steps))
             speed[way, "training"].append(train(models[way], ways[way], options.steps))
 
-    print(
-        f"LIMU-BERT, batch {options.batch_size}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    print(f"LIMU-BERT, batch {options.batch_size}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for what in ("batches", "training"):
         plain, ours = (float(np.median(speed[way, what])) for way in ("plain", "library"))
-        print(
-            f"{what:>9}: plain {plain:9.0f} windows/s   library {ours:9.0f} windows/s   ratio {ours / plain:.2f}"
-        )
+        print(f"{what:>9}: plain {plain:7.0f}, library {ours:7.0f} windows/s, ratio {ours / plain:.2f}")
 
 
 if __name__ == "__main__":

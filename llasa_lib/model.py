@@ -2,11 +2,12 @@
 
 Notable features:
 
-- three small Transformers classes, as LLaVA has them: ``LlasaConfig``, ``LlasaProcessor``, ``LlasaForConditionalGeneration``;
-  composed of two existing models, registered with the Auto classes; ``generate``, ``save_pretrained``, ``from_pretrained`` are inherited;
+- three small Transformers classes, as LLaVA has them: ``LlasaConfig``, ``LlasaProcessor``,
+  ``LlasaForConditionalGeneration``; composed of two existing models, registered with the Auto classes;
+  ``generate``, ``save_pretrained`` and ``from_pretrained`` are inherited;
 - all normalisation lives in the processor: windows in SI units go in, nobody divides by 9.8 elsewhere;
-- the projector makes two kinds of soft tokens: *time-step tokens* from LIMU-BERT (``steps_per_token=1`` is the published
-  120-token ``mlp2x_gelu``) and a few *summary tokens* from the window's named statistics. Either can be switched off;
+- the projector makes two kinds of soft tokens: *time-step tokens* from LIMU-BERT (``steps_per_token=1`` is the
+  published 120-token ``mlp2x_gelu``) and a few *summary tokens* from the window's named statistics; either can be off;
 - in training, logits are computed only where there is a label.
 """
 
@@ -198,12 +199,8 @@ class LlasaProcessor(ProcessorMixin):
         turns = list(turns)
         if IMU_TOKEN not in turns[0]:
             turns[0] = f"{IMU_TOKEN}\n" * windows + turns[0]
-        messages = [
-            {"role": "assistant" if n % 2 else "user", "content": content} for n, content in enumerate(turns)
-        ]
-        return self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=len(turns) % 2 == 1
-        )
+        messages = [{"role": "assistant" if n % 2 else "user", "content": content} for n, content in enumerate(turns)]
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=len(turns) % 2 == 1)
 
     def _expand(self, text):
         return text.replace(IMU_TOKEN, IMU_TOKEN * self.tokens_per_window)
@@ -243,7 +240,10 @@ class LlasaProcessor(ProcessorMixin):
                 "or leave it out: it is then added for you."
             )
         tokens = self.tokenizer(
-            [self._expand(t) for t in texts], return_tensors=return_tensors, padding=True, add_special_tokens=True
+            [self._expand(t) for t in texts],
+            return_tensors=return_tensors,
+            padding=True,
+            add_special_tokens=True,
         )
         tokens.pop("token_type_ids", None)
         return BatchFeature({**tokens, **sensor})
@@ -266,7 +266,7 @@ class LlasaProcessor(ProcessorMixin):
             asked = self.prompt(flat)
             flat.append(answer)
             answered = self.prompt(flat)
-            # NOTE: question and answer are tokenised apart, because at inference the prompt ends where the answer begins.
+            # NOTE: tokenised apart, because at inference the prompt ends where the answer begins.
             before, reply = asked[len(done) :], answered[len(asked) :]
             tail = reply[len(reply.rstrip()) :]
             for piece, taught in ((before, False), (reply.rstrip(), True), (tail, False)):
@@ -584,7 +584,11 @@ class Conversations(torch.utils.data.Dataset):
 
     def __getitem__(self, n):
         row, tokens = self.samples[n]
-        return {**tokens, "imu_values": self.sensor["imu_values"][row], "imu_summary": self.sensor["imu_summary"][row]}
+        return {
+            **tokens,
+            "imu_values": self.sensor["imu_values"][row],
+            "imu_summary": self.sensor["imu_summary"][row],
+        }
 
 
 def collate(batch, pad_token_id):

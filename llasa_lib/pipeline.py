@@ -2,7 +2,7 @@
 
 - ``Pipeline().tune()`` gives the tuned model: loaded if it was made from the same profile, data and code; else made,
   upstream stages first. So every chapter starts alone, in any order.
-- An artifact is a folder ``artifacts/<profile>/<stage>/``: whole or absent, with a ``stage.json`` that says what made it.
+- An artifact is a folder ``artifacts/<profile>/<stage>/``: whole or absent; ``stage.json`` says what made it.
 - An interrupted stage goes on from its last checkpoint in ``artifacts/<profile>/.work/``.
 """
 
@@ -25,7 +25,11 @@ _INGREDIENTS = {
     "prepare": ((), ("recordings", "signals.py"), ("data",)),
     "pretrain": (("prepare",), ("encoder.py", "training.py"), ("encoder", "seed")),
     "caption": (("prepare",), ("captions.py", "questions.py"), ()),
-    "align": (("pretrain", "caption"), ("model.py", "language_models.py"), ("align", "language_model", "seed")),
+    "align": (
+        ("pretrain", "caption"),
+        ("model.py", "language_models.py"),
+        ("align", "language_model", "seed"),
+    ),
     "compare": (("align",), ("evaluation",), ("evaluate",)),
     "tune": (("align",), ("tuning.py",), ("tune",)),
     "evaluate": (("tune",), ("evaluation",), ("evaluate",)),
@@ -282,7 +286,9 @@ def _load_splits(folder):
         return datasets.Dataset(datasets.table.InMemoryTable(pq.read_table(path)))
 
     try:
-        return datasets.DatasetDict({name: read(folder / f"{name}.parquet") for name in ("train", "validation", "test")})
+        return datasets.DatasetDict(
+            {name: read(folder / f"{name}.parquet") for name in ("train", "validation", "test")}
+        )
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{folder} is incomplete ({error}). Delete it and run the stage again.") from error
 
@@ -302,9 +308,7 @@ def ready(profile=None):
     run = Pipeline(profile)
     folder = run.folder / "tune"
     if not (folder / "stage.json").exists():
-        raise ArtifactError(
-            f"No tuned model under {folder}. Make one with: llasa tune --profile {run.profile.name}"
-        )
+        raise ArtifactError(f"No tuned model under {folder}. Make one with: llasa tune --profile {run.profile.name}")
     return model.load(folder)
 
 

@@ -218,9 +218,7 @@ def make(facts, activity, seed=0):
         If there is no label.
     """
     if not isinstance(activity, str) or not activity.strip():
-        raise ModelError(
-            f"questions need a label to answer with, not {activity!r}. Drop unlabelled windows first."
-        )
+        raise ModelError(f"questions need a label to answer with, not {activity!r}. Drop unlabelled windows first.")
     # Two streams: what one of them draws must not shift the other, or the questions would know the facts.
     ask, tell = random.Random(f"{seed}-questions"), random.Random(f"{seed}-answers")
     recognition = ask.choices(_RECOGNITION, _RECOGNITION_WEIGHTS)[0]

@@ -215,9 +215,7 @@ def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
                 who = (activity, piece.subject, piece.placement, piece.source)
                 rows.extend((*who, float(piece.time[start])) for start in starts)
     if not windows:
-        where, hint = (
-            ("a labelled segment", ", or use labelled=False") if labelled else ("a piece without a gap", "")
-        )
+        where, hint = ("a labelled segment", ", or use labelled=False") if labelled else ("a piece without a gap", "")
         raise RecordingError(
             f"No window of {length / rate:g} s fits into {where} of these {len(recordings)} recordings. "
             f"Record longer pieces{hint}."
@@ -225,9 +223,7 @@ def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
     imu = np.stack(windows).astype(np.float32)
     names = ("activity", "subject", "placement", "source", "start")
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    return Dataset.from_dict(
-        {"imu": imu, **{k: list(v) for k, v in columns.items()}}, features=window_features(length)
-    )
+    return Dataset.from_dict({"imu": imu, **{k: list(v) for k, v in columns.items()}}, features=window_features(length))
 
 
 def _stretches(piece, labelled):
@@ -245,7 +241,9 @@ def to_array(windows):
     length = windows.features["imu"].shape[0]
     column = windows.select_columns("imu").with_format("arrow")[:]["imu"].combine_chunks()
     column = column.storage if isinstance(column, pa.ExtensionArray) else column
-    return column.flatten().flatten().to_numpy(zero_copy_only=False).reshape(len(windows), length, 6)
+    flat = column.flatten().flatten().to_numpy(zero_copy_only=False)
+    # A copy: Arrow's memory is read-only, and torch.from_numpy wants an array of its own.
+    return np.array(flat, dtype=np.float32).reshape(len(windows), length, 6)
 
 
 def window_hashes(imu):
@@ -278,9 +276,7 @@ def split_by_subject(windows, test, validation=()):
     parts = {"validation": set(validation), "test": set(test)}
     both = parts["validation"] & parts["test"]
     if both:
-        raise SplitError(
-            f"{', '.join(sorted(both))} cannot be in validation and in test. Remove one of the two."
-        )
+        raise SplitError(f"{', '.join(sorted(both))} cannot be in validation and in test. Remove one of the two.")
     for name, people in parts.items():
         if people - present:
             unknown, known = (", ".join(sorted(map(str, group))) for group in (people - present, present))
@@ -304,14 +300,10 @@ def check_disjoint(splits):
         for other in names[i + 1 :]:
             if people[one] & people[other]:
                 shared = ", ".join(sorted(people[one] & people[other]))
-                raise SplitError(
-                    f"{one} and {other} share the subject {shared}. Split by subject, not by window."
-                )
+                raise SplitError(f"{one} and {other} share the subject {shared}. Split by subject, not by window.")
             if hashes[one] & hashes[other]:
                 count = len(hashes[one] & hashes[other])
-                raise SplitError(
-                    f"{one} and {other} share {count} identical windows. Remove them from one of the two."
-                )
+                raise SplitError(f"{one} and {other} share {count} identical windows. Remove them from one of the two.")
 
 
 # --- features ------------------------------------------------------------------------------------
@@ -335,9 +327,7 @@ def summarise(imu):
     if imu.ndim != 3 or imu.shape[2] != 6 or imu.shape[1] <= 2 * LINES:
         raise RecordingError(f"Windows must have shape (N, 120, 6), not {imu.shape}.")
     lines = np.sqrt(np.abs(np.fft.rfft(imu, axis=1)[:, 1 : LINES + 1]))  # (N, 19, 6)
-    plain = np.stack(
-        [imu.mean(axis=1), imu.std(axis=1), np.diff(imu, axis=1).std(axis=1)], axis=1
-    )  # (N, 3, 6)
+    plain = np.stack([imu.mean(axis=1), imu.std(axis=1), np.diff(imu, axis=1).std(axis=1)], axis=1)  # (N, 3, 6)
     table = np.concatenate([plain, lines], axis=1)  # (N, 22, 6)
     return table.transpose(0, 2, 1).reshape(len(imu), -1).astype(np.float32)
 

@@ -6,16 +6,21 @@
 - A loss that is not a number stops the run with a sentence, and the last good checkpoint stays.
 """
 
+import contextlib
+import json
 import logging
 import math
 import shutil
+import sys
 import warnings
 from pathlib import Path
 
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from . import files
@@ -34,6 +39,34 @@ class _StopOnNaN(TrainerCallback):
                 f"The loss became {loss} at step {state.global_step}. The last good checkpoint is kept: "
                 "lower the learning rate in the profile and run the stage again."
             )
+
+
+class _Progress(TrainerCallback):
+    """One bar per run, with the last loss; the Trainer's own prints a dictionary at every logging step."""
+
+    def __init__(self, description):
+        self.description = description
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        # Without a terminal (a log file, a notebook that is being built) ten lines are enough.
+        interval = 0.5 if sys.stderr.isatty() else 30
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self.description,
+            unit="step",
+            mininterval=interval,
+        )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in (logs or {}):
+            self.bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
 
 
 class _Trainer(Trainer):
@@ -169,7 +202,7 @@ def fit(
         dataloader_pin_memory=cuda,
         remove_unused_columns=False,
         report_to=[],
-        disable_tqdm=False,
+        disable_tqdm=True,
         train_sampling_strategy="group_by_length" if group_by_length else "random",
     )
     trainer = _Trainer(
@@ -177,11 +210,11 @@ def fit(
         args=arguments,
         train_dataset=dataset,
         data_collator=collate,
-        callbacks=[_StopOnNaN(), *callbacks],
+        callbacks=[_StopOnNaN(), _Progress(description), *callbacks],
         groups=groups,
     )
-    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    logging.getLogger(__name__).info("%s: %d samples, %g epochs", description, len(dataset), epochs)
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = _last_complete(folder)
     with warnings.catch_warnings():
         # torch tells CPU users on every run that pinned memory and GPU autocast are off: nothing to act on.
         warnings.filterwarnings("ignore", module="torch")
@@ -193,6 +226,17 @@ def fit(
     ]
     shutil.rmtree(folder, ignore_errors=True)
     return history
+
+
+def _last_complete(folder):
+    """Path of the last checkpoint that was written to its end, or None; a half-written one is removed."""
+    while folder.is_dir() and (found := get_last_checkpoint(str(folder))):
+        with contextlib.suppress(OSError, ValueError):
+            # The Trainer writes this file last.
+            json.loads((Path(found) / "trainer_state.json").read_text(encoding="utf-8"))
+            return found
+        shutil.rmtree(found)
+    return None
 
 
 def freeze(module):
@@ -211,4 +255,5 @@ def count(module):
 def quiet():
     """Only warnings of the project itself: transformers' and datasets' notices help no reader of a chapter."""
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""LIMU-BERT: the published network, its checkpoints, span masking, pretraining, and windows it must refuse."""
+"""LIMU-BERT: the published network, its checkpoints, span masking, pretraining, and windows to refuse."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -45,7 +45,7 @@ def answers(model, processor, windows, question, batch_size=32, max_new_tokens=1
 def score_labels(model, processor, windows, question, sentences, batch_size=16, progress=True, check_units=True):
     """Log-probability of each sentence as the answer, for every window.
 
-    The prompt is the same for all sentences of a window, so it runs once; only the sentences' own tokens run per sentence.
+    The prompt is the same for all sentences of a window, so it runs once; only the sentences' own tokens run apart.
 
     Parameters
     ----------
@@ -64,7 +64,9 @@ def score_labels(model, processor, windows, question, sentences, batch_size=16, 
     tokenizer = processor.tokenizer
     # The end mark is what a finished answer is followed by in training.
     pairs = [processor.conversation([(question, sentence)]) for sentence in sentences]
-    replies = [[token for token, label in zip(p["input_ids"], p["labels"], strict=True) if label != -100] for p in pairs]
+    replies = [
+        [token for token, label in zip(p["input_ids"], p["labels"], strict=True) if label != -100] for p in pairs
+    ]
     longest = max(map(len, replies))
     targets = torch.full((len(replies), longest), tokenizer.pad_token_id)
     real = torch.zeros((len(replies), longest), dtype=torch.bool)
@@ -73,7 +75,12 @@ def score_labels(model, processor, windows, question, sentences, batch_size=16, 
         real[n, : len(reply)] = True
     targets, real = targets.to(model.device), real.to(model.device)
     scores = [
-        _score_batch(model, processor(imu=batch, text=question, check_units=check_units).to(model.device), targets, real)
+        _score_batch(
+            model,
+            processor(imu=batch, text=question, check_units=check_units).to(model.device),
+            targets,
+            real,
+        )
         for batch in _batches(windows, batch_size, "scoring", progress)
     ]
     return torch.cat(scores).float().cpu().numpy()

@@ -26,7 +26,10 @@ class Baselines:
 
 
 def _inputs(windows, limu_bert):
-    return {"summary": signals.summarise(windows), "embedding": encoder.pool(encoder.embed(limu_bert, windows))}
+    return {
+        "summary": signals.summarise(windows),
+        "embedding": encoder.pool(encoder.embed(limu_bert, windows)),
+    }
 
 
 def fit_baselines(windows, activities, limu_bert, seed=0):

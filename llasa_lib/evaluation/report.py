@@ -14,8 +14,8 @@ from ..errors import ArtifactError
 def macro_f1(true, predicted):
     """Mean F1 over the activities that occur in ``true``.
 
-    NOTE: scikit-learn averages over every name in either list; an absent class, or "unclear", would then pull the mean down
-    as if it were a seventh activity.
+    NOTE: scikit-learn averages over every name in either list; an absent class, or "unclear", would then pull the mean
+    down as if it were a seventh activity.
     """
     return float(f1_score(true, predicted, labels=sorted(set(true)), average="macro", zero_division=0))
 

@@ -21,9 +21,7 @@ def validate(model, processor, windows, settings):
     imu, true = signals.to_array(windows), list(windows["activity"])
     activities = sorted(set(true))
     sentences = [questions.recognition_answer(activity) for activity in activities]
-    scores = score_labels(
-        model, processor, imu, questions.RECOGNITION_QUESTION, sentences, settings.batch_size
-    )
+    scores = score_labels(model, processor, imu, questions.RECOGNITION_QUESTION, sentences, settings.batch_size)
     predicted = best(scores, activities)
     return {
         "accuracy": float(np.mean(np.array(predicted) == np.array(true))),
@@ -60,9 +58,7 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
     texts = answers(model, processor, imu, question, settings.batch_size, settings.max_new_tokens)
 
     def scored(sensor, plugged=True):
-        scores = score_labels(
-            model, processor, sensor, question, sentences, settings.batch_size, check_units=plugged
-        )
+        scores = score_labels(model, processor, sensor, question, sentences, settings.batch_size, check_units=plugged)
         return best(scores, activities)
 
     predictions = [
@@ -78,7 +74,6 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
         for name, kind, predicted in predictions
     ]
     examples = [
-        {"row": row, "subject": subjects[row], "activity": true[row], "answer": texts[row]}
-        for row in range(len(texts))
+        {"row": row, "subject": subjects[row], "activity": true[row], "answer": texts[row]} for row in range(len(texts))
     ]
     return Report(profile=profile, true=true, subjects=subjects, systems=systems, examples=examples)

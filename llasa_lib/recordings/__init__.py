@@ -63,7 +63,5 @@ def load(name, subjects=None):
     ('hapt-02', 'waist')
     """
     if name not in READERS:
-        raise DataError(
-            f"There is no reader for the data set {name!r}; this version reads: {', '.join(READERS)}."
-        )
+        raise DataError(f"There is no reader for the data set {name!r}; this version reads: {', '.join(READERS)}.")
     return READERS[name](subjects)

