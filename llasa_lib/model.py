@@ -573,11 +573,15 @@ class Conversations(torch.utils.data.Dataset):
     imu : (N, T, 6) array, SI units
     samples : list of (int, list of (question, answer))
         Row of the window, and what is said about it.
+    batch_size, seed : int
+        For the order: batches of similar length, see :func:`training.order_by_length`.
     """
 
-    def __init__(self, processor, imu, samples):
+    def __init__(self, processor, imu, samples, batch_size, seed):
         self.sensor = processor.feature_extractor(imu)
-        self.samples = [(row, processor.conversation(turns)) for row, turns in samples]
+        ready = [(row, processor.conversation(turns)) for row, turns in samples]
+        order = training.order_by_length([len(tokens["input_ids"]) for _, tokens in ready], batch_size, seed)
+        self.samples = [ready[n] for n in order]
 
     def __len__(self):
         return len(self.samples)
@@ -687,7 +691,7 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
     # Nothing to drop out here, and eval mode keeps a frozen encoder's dropout, if it has one, out of the way.
     return training.fit(
         model,
-        Conversations(processor, signals.to_array(corpus), samples),
+        Conversations(processor, signals.to_array(corpus), samples, settings.batch_size, seed),
         folder,
         epochs=1,  # the samples already hold every pass, each with its own choice of question
         batch_size=settings.batch_size,
@@ -698,7 +702,7 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
         weight_decay=settings.weight_decay,
         seed=seed,
         collate=lambda batch: collate(batch, processor.tokenizer.pad_token_id),
-        group_by_length=True,
+        shuffle=False,
         description="alignment",
     )
 

@@ -136,7 +136,7 @@ def proof(imu, text, claims, rate=RATE):
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(groups)}
     figure, axes = plt.subplots(
         1 + len(groups), 1, figsize=(8, 1.3 + 1.35 * len(groups)), layout="constrained",
-        height_ratios=[0.85] + [1] * len(groups),
+        height_ratios=[0.7] + [1] * len(groups),
     )  # fmt: skip
     axes = np.atleast_1d(axes)
     _lit_text(axes[0], text, [(claim, colours[name]) for name in groups for claim in groups[name]])
@@ -151,16 +151,17 @@ def proof(imu, text, claims, rate=RATE):
 def _lit_text(ax, text, lit, columns=74):
     """Write a text word by word in a fixed-width font, so that the place of a character is known."""
     ax.set_axis_off()
-    ax.set(xlim=(0, columns), ylim=(-3.2, 0.6))
+    ax.set(xlim=(0, columns), ylim=(-2.5, 0.6))
     row = column = place = 0
     for word in text.split(" "):
         if column + len(word) > columns:
             row, column = row + 1, 0
         claim, colour = next(((c, k) for c, k in lit if c.start < place + len(word) and place < c.end), (None, None))
         style = {}
-        if claim:
-            frame = "solid" if claim.holds else "dashed"
-            style["bbox"] = {"facecolor": (*colour, 0.3), "edgecolor": colour, "linestyle": frame, "pad": 1.5}
+        if claim and claim.holds:
+            style["bbox"] = {"facecolor": (*colour, 0.3), "edgecolor": colour, "pad": 1.5}
+        elif claim:
+            style["bbox"] = {"facecolor": "white", "edgecolor": "black", "linestyle": "--", "pad": 1.5}
         ax.text(column, -row, word, family="monospace", fontsize=11, va="center", **style)
         column, place = column + len(word) + 1, place + len(word) + 1
 
@@ -195,6 +196,9 @@ def _evidence(ax, name, claims, imu, rate, colour):
     ax.set_title(verdict, loc="left", fontsize="small", color="black")
     ax.set_ylabel(f"{what}\n({'rad/s' if rotation else 'm/s²'})", fontsize="x-small")
     ax.set_xlim(0, seconds[-1])
+    low, high = ax.get_ylim()
+    room = max(0.0, (0.5 if rotation else 4.0) - (high - low)) / 2  # noise at rest must not look like motion
+    ax.set_ylim(low - room, high + room)
 
 
 def _verdict(claim):

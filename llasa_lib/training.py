@@ -15,6 +15,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -141,7 +142,7 @@ def fit(
     max_grad_norm=1.0,
     log_every=5,
     save_every=50,
-    group_by_length=False,
+    shuffle=True,
     callbacks=(),
     description="training",
 ):
@@ -160,8 +161,8 @@ def fit(
         List of samples -> dict of tensors.
     groups : dict of str to float, optional
         Part of a parameter name -> learning rate, for those that differ from ``learning_rate``.
-    group_by_length : bool
-        Make batches of samples with a similar number of ``input_ids``, which saves padding.
+    shuffle : bool
+        False keeps the order of the data set, for one that was put in order already (:func:`order_by_length`).
 
     Returns
     -------
@@ -203,7 +204,7 @@ def fit(
         remove_unused_columns=False,
         report_to=[],
         disable_tqdm=True,
-        train_sampling_strategy="group_by_length" if group_by_length else "random",
+        train_sampling_strategy="random" if shuffle else "sequential",
     )
     trainer = _Trainer(
         model=model,
@@ -237,6 +238,33 @@ def _last_complete(folder):
             return found
         shutil.rmtree(found)
     return None
+
+
+def order_by_length(lengths, batch_size, seed):
+    """Order of samples in which every batch holds similar lengths, and long and short batches are mixed.
+
+    Padding is paid for like text; batches in order of length, on the other hand, would teach one kind of sample first
+    and the other last.
+
+    Parameters
+    ----------
+    lengths : list of int
+        Tokens per sample.
+    batch_size : int
+    seed : int
+
+    Returns
+    -------
+    (N,) array of int
+        A permutation; only its last batch may be smaller than ``batch_size``.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = np.asarray(lengths)
+    order = rng.permutation(len(lengths))
+    order = order[np.argsort(lengths[order], kind="stable")]
+    full = len(order) // batch_size * batch_size
+    batches = order[:full].reshape(-1, batch_size)
+    return np.concatenate([batches[rng.permutation(len(batches))].ravel(), order[full:]])
 
 
 def freeze(module):

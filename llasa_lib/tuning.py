@@ -91,6 +91,8 @@ def tune(model, processor, corpus, settings, folder, seed):
             processor,
             signals.to_array(corpus),
             tuning_samples(corpus, settings.turns, settings.epochs, seed),
+            settings.batch_size,
+            seed,
         ),
         folder,
         epochs=1,  # the samples already hold every pass
@@ -103,7 +105,7 @@ def tune(model, processor, corpus, settings, folder, seed):
         weight_decay=settings.weight_decay,
         seed=seed,
         collate=lambda batch: collate(batch, processor.tokenizer.pad_token_id),
-        group_by_length=True,
+        shuffle=False,
         description="tuning",
     )
     return tuned, history

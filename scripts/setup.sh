@@ -13,7 +13,9 @@ if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
     echo "Making $VENV with $("$python" --version)"
     "$python" -m venv --clear "$VENV"
 fi
-pip="$VENV/bin/python -m pip install --quiet"
+# On a terminal pip shows how far it is; in a log only what went wrong is worth a line.
+pip="$VENV/bin/python -m pip install"
+[ -t 1 ] || pip="$pip -qq"
 
 echo "Installing the locked packages into $VENV: a minute or two, most of it for torch"
 $pip -r requirements.lock

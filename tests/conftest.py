@@ -17,3 +17,14 @@ def hapt_windows(hapt_recordings):
     from llasa_lib import signals
 
     return signals.make_windows(hapt_recordings)
+
+
+@pytest.fixture(scope="session")
+def tiny_llasa(hapt_windows):
+    """A whole model of 1.7 M random weights, and its processor: copy the model before changing it."""
+    from llasa_lib import encoder, model, profiles, signals
+
+    language_model = profiles.LanguageModel(name="tiny", chat="chatml")
+    limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig()).eval()
+    llasa, processor = model.build(limu_bert, signals.to_array(hapt_windows), language_model, 24, 4, seed=0)
+    return llasa.eval(), processor

@@ -103,12 +103,10 @@ def test_every_chapter_starts_with_the_same_set_up(name):
 
 
 @every_chapter
-def test_cells_are_short_and_narrow_enough_to_be_read_on_a_page(name):
-    cells = [cell.source for cell in code_cells(name)[1:]]
-    sizes = [len(statements(source)) for source in cells]
-    assert statistics.median(sizes) <= 8
-    assert [source for source, size in zip(cells, sizes, strict=True) if size > 25] == []
-    assert [line for source in cells for line in source.splitlines() if len(line) > 110] == []
+def test_cells_are_short(name):
+    sizes = {cell.id: len(statements(cell.source)) for cell in code_cells(name)}
+    assert statistics.median(sizes.values()) <= 8
+    assert {cell: size for cell, size in sizes.items() if size > 25} == {}
 
 
 @every_chapter
@@ -146,9 +144,20 @@ def test_a_chapter_has_one_title_and_skips_no_level_of_heading(name):
 @every_stage
 def test_a_chapter_tells_what_it_needs_gives_and_leaves_open(name):
     text = prose(name).lower()
-    for part in ("objectives", "prerequisites", "memory", "predict", "what can go wrong", "exercise", "takeaways"):
-        assert part in text, f"{name} has no part that mentions {part!r}"
-    assert f"**{name[3:]}**" in text, f"{name}: the map does not say 'you are here'"
+    parts = (
+        r"objectives|you will (be able|learn)",
+        r"prerequisites|you need",
+        r"memory",
+        r"you are here",
+        rf"\*\*{name[3:]}\*\*",
+        r"\bpredict\b",
+        r"can go wrong",
+        r"exercises",
+        r"take.?aways?|what you take|take with you",
+        r"open|unsolved",
+        r"references",
+    )
+    assert [part for part in parts if not re.search(part, text)] == []
 
 
 @every_stage
@@ -178,5 +187,7 @@ def test_prose_has_one_sentence_per_line(name):
     text = re.sub(r"(?s)\$\$.*?\$\$", "", text)
     text = re.sub(r"`[^`\n]*`|\$[^$\n]*\$|\]\([^)]*\)|\*\*[^*\n]+\*\*", "x", text)
     text = re.sub(r"\b(e\.g|i\.e|et al|etc|vs|cf|Fig|Eq|No|approx|St|Dr)\.", "x", text)
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith(("|", "#", ":", "<"))]
-    assert [line for line in lines if re.search(r"[a-z0-9)x\"”][.?!][\"”')*_]* +[A-Z][a-z]", line)] == []
+    # An entry of a list, a heading or the row of a table is one line whatever it holds.
+    lines = [line for line in text.splitlines() if not re.match(r"\s*([|#:<>*-]|\d+\.)", line)]
+    crowded = [line for line in lines if re.search(r"[a-z0-9)\"”][.?!][\"”')*_]* +[A-Z][a-z]", line)]
+    assert crowded == [], "\n".join(crowded)

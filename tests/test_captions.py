@@ -41,9 +41,7 @@ def rotate(window, seed):
 
 @settings(deadline=None, max_examples=80)
 @given(windows, st.sampled_from((None, *ACTIVITIES, "a")), st.integers(0, 2**64))
-def test_a_caption_has_twenty_to_twenty_five_words_and_a_narration_three_to_six_sentences(
-    window, activity, seed
-):
+def test_a_caption_has_twenty_to_twenty_five_words_and_a_narration_three_to_six_sentences(window, activity, seed):
     caption = captions.describe(captions.measure(window), activity, seed)
     assert 20 <= len(caption.text.split()) <= 25
     assert activity is None or activity.lower() in caption.text.lower()
@@ -73,9 +71,7 @@ def test_every_claim_about_real_windows_is_true_and_no_number_is_left_unread(hap
         for text in (caption.text, caption.narration, captions.describe(facts, None, n).text):
             claims = captions.check_text(text, window)
             assert [claim for claim in claims if not claim.holds] == []
-            without_span = re.sub(r"from \d to \d s", "", text, flags=re.IGNORECASE).replace(
-                "of 6 seconds", ""
-            )
+            without_span = re.sub(r"from \d to \d s", "", text, flags=re.IGNORECASE).replace("of 6 seconds", "")
             numbers = re.findall(r"-?\d+(?:\.\d+)?", without_span)
             read = [claim.text.split()[0] for claim in claims if isinstance(claim.claimed, float)]
             assert sorted(read) == sorted(numbers)
@@ -89,9 +85,7 @@ def test_a_false_number_is_caught(hapt_windows):
         for claim in captions.check_text(text, imu[n]):
             if isinstance(claim.claimed, float) and claim.claimed:
                 value = claim.text.split()[0]
-                false = text[: claim.start] + text[claim.start :].replace(
-                    value, f"{claim.claimed * 1.5:.4f}", 1
-                )
+                false = text[: claim.start] + text[claim.start :].replace(value, f"{claim.claimed * 1.5:.4f}", 1)
                 total += 1
                 caught += any(not c.holds for c in captions.check_text(false, imu[n]))
     assert total > 300
@@ -140,9 +134,7 @@ def test_rotating_the_phone_leaves_the_cadence_unchanged(seed, steps, turn):
 
 
 def test_rotating_a_real_walk_leaves_the_cadence_unchanged(hapt_windows):
-    imu = signals.to_array(
-        hapt_windows.filter(lambda activity: activity == "walking", input_columns="activity")
-    )
+    imu = signals.to_array(hapt_windows.filter(lambda activity: activity == "walking", input_columns="activity"))
     turned = np.stack([rotate(window.astype(float), n) for n, window in enumerate(imu)])
     for before, after in zip(captions.measure_all(imu), captions.measure_all(turned), strict=True):
         assert after["cadence"].value == pytest.approx(before["cadence"].value, abs=1e-4)
@@ -182,9 +174,7 @@ def test_facts_are_measured_over_time_and_never_across_the_axes():
     assert facts["cadence"].value is None
     shuffled = synthetic(np.random.default_rng(1), motion=3.0)
     mixed = shuffled[np.random.default_rng(2).permutation(120)]
-    assert captions.measure(mixed)["spread_x"].value == pytest.approx(
-        captions.measure(shuffled)["spread_x"].value
-    )
+    assert captions.measure(mixed)["spread_x"].value == pytest.approx(captions.measure(shuffled)["spread_x"].value)
     assert captions.measure(mixed)["regularity"].value < captions.measure(shuffled)["regularity"].value - 0.3
 
 

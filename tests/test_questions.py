@@ -150,9 +150,7 @@ def test_cited_facts_are_the_ones_in_the_answer():
     facts = captions.measure(rest())
     for seed in range(50):
         for pair in questions.make(facts, "sitting", seed):
-            numbers = {
-                captions.say(f.value) for f in pair.facts.values() if isinstance(f.value, (int, float))
-            }
+            numbers = {captions.say(f.value) for f in pair.facts.values() if isinstance(f.value, (int, float))}
             numbers |= {f"{f.value:.0f}" for f in pair.facts.values() if f.unit == "degrees"}
             assert set(re.findall(r"-?\d+(?:\.\d+)?", pair.answer.replace("of 6", ""))) <= numbers
 

@@ -1,0 +1,387 @@
+"""The model and its one way in: units, placeholders, labels, padding, saving, and what stays frozen."""
+
+import copy
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from llasa_lib import evaluation, language_models, model, profiles, questions, signals
+from llasa_lib.encoder import LimuBertConfig, LimuBertModel
+from llasa_lib.errors import ModelError
+from llasa_lib.model import IGNORE, LlasaConfig, LlasaForConditionalGeneration, LlasaProcessor, LlasaProjector
+
+QUESTION = questions.RECOGNITION_QUESTION
+TURNS = [
+    (QUESTION, "The person is climbing stairs."),
+    ("How intense is the motion?", "The spread of acceleration is 2.4 m/s²."),
+    ("Who is the person?", "Identity cannot be told."),
+]
+ALIGN = profiles.load("smoke").align
+
+
+@pytest.fixture(scope="module")
+def imu(hapt_windows):
+    """Windows that differ: the first of each activity."""
+    array, activity = signals.to_array(hapt_windows), np.array(hapt_windows["activity"])
+    return array[[int(np.flatnonzero(activity == name)[0]) for name in sorted(set(activity))]]
+
+
+@pytest.fixture(scope="module")
+def corpus(hapt_windows):
+    return questions.make_corpus(hapt_windows.select(range(0, 96)))
+
+
+@pytest.fixture
+def llasa(tiny_llasa):
+    """A copy that a test may change."""
+    return copy.deepcopy(tiny_llasa[0])
+
+
+@pytest.fixture(scope="module")
+def processor(tiny_llasa):
+    return tiny_llasa[1]
+
+
+def parts(steps_per_token, summary_tokens):
+    text_model, tokenizer = language_models.load("tiny", chat="chatml")
+    made = LlasaProcessor(model.ImuFeatureExtractor(), tokenizer)
+    limu_bert = LimuBertModel(LimuBertConfig())
+    return LlasaForConditionalGeneration.from_parts(
+        limu_bert, text_model, made, steps_per_token, summary_tokens
+    ), made
+
+
+def config(hidden, steps_per_token, summary_tokens):
+    text = {"model_type": "llama", "hidden_size": hidden, "num_attention_heads": 8}
+    return LlasaConfig(
+        encoder_config={"model_type": "limu_bert"},
+        text_config=text,
+        steps_per_token=steps_per_token,
+        summary_tokens=summary_tokens,
+    )
+
+
+def digest(module):
+    total = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        total.update(name.encode() + value.contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+# --- the processor ------------------------------------------------------------------------------------------------
+
+
+def test_one_window_becomes_as_many_placeholders_as_the_projector_makes_tokens(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu, text=QUESTION)
+    per_prompt = (inputs["input_ids"] == processor.imu_token_id).sum(1)
+    assert per_prompt.tolist() == [llasa.config.tokens_per_window] * len(imu) == [9] * len(imu)
+
+
+def test_every_question_keeps_its_own_window(processor, imu):
+    asked = [QUESTION, "How intense is the motion?"]
+    inputs = processor(imu=imu[:2], text=asked)
+    texts = processor.tokenizer.batch_decode(inputs["input_ids"])
+    assert all(question in text for question, text in zip(asked, texts, strict=True))
+    alone = processor(imu=imu[1], text=asked[1])
+    torch.testing.assert_close(inputs["imu_values"][1:], alone["imu_values"])
+
+
+def test_a_question_without_a_window_is_a_plain_chat(tiny_llasa):
+    llasa, processor = tiny_llasa
+    inputs = processor(text="Say hello.")
+    assert set(inputs) == {"input_ids", "attention_mask"}
+    assert (inputs["input_ids"] != processor.imu_token_id).all()
+    assert llasa(**inputs).logits.shape[:2] == inputs["input_ids"].shape
+
+
+def test_the_processor_alone_turns_si_units_into_what_the_encoder_reads(processor, imu):
+    inputs = processor(imu=imu, text=QUESTION)
+    np.testing.assert_allclose(inputs["imu_values"][..., :3].numpy() * 9.8, imu[..., :3], atol=1e-5)
+    np.testing.assert_allclose(inputs["imu_values"][..., 3:].numpy(), imu[..., 3:], atol=1e-6)
+
+
+def test_the_statistics_of_the_training_windows_are_standardised(processor, hapt_windows):
+    summary = processor.feature_extractor(signals.to_array(hapt_windows))["imu_summary"]
+    assert summary.mean(0).abs().max() < 1e-3
+    assert ((summary.std(0) - 1).abs() < 1e-2).all()
+
+
+def test_a_statistic_that_never_changes_is_not_divided_by_zero(imu):
+    extractor = model.ImuFeatureExtractor().fit(np.repeat(imu[:1], 4, axis=0))
+    assert torch.isfinite(extractor(imu)["imu_summary"]).all()
+
+
+def test_acceleration_in_g_is_refused_with_the_factor(processor, imu):
+    in_g = imu / np.array([9.80665] * 3 + [1.0] * 3, dtype=np.float32)
+    with pytest.raises(ModelError, match=r"in g, multiply by 9\.80665"):
+        processor(imu=in_g, text=QUESTION)
+
+
+def test_an_unplugged_sensor_is_refused_unless_a_control_asks_for_it(processor, imu):
+    with pytest.raises(ModelError, match="mean acceleration 0"):
+        processor(imu=np.zeros_like(imu), text=QUESTION)
+    assert (processor(imu=np.zeros_like(imu), text=QUESTION, check_units=False)["imu_values"] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(119, 6), (120, 3), (2, 2, 120, 6)])
+def test_a_window_of_another_shape_is_refused(processor, shape):
+    with pytest.raises(ModelError, match="Windows have shape"):
+        processor(imu=np.full(shape, 5.7), text=QUESTION)
+
+
+def test_text_and_windows_must_agree_about_placeholders(processor, imu):
+    with pytest.raises(ModelError, match=r"holds 1 <imu> for 2 window\(s\)"):
+        processor(imu=imu[:2], text=processor.prompt([QUESTION]))
+    with pytest.raises(ModelError, match=r"holds 1 <imu> for 0 window\(s\)"):
+        processor(text=processor.prompt([QUESTION]))
+
+
+def test_two_windows_fit_into_one_prompt(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:2], text=processor.prompt(["Which one moves more?"], windows=2))
+    assert inputs["input_ids"].shape[0] == 1
+    assert llasa(**inputs).imu_hidden_states.shape[:2] == (2, 9)
+
+
+def test_a_window_may_come_as_array_row_or_file(processor, hapt_windows, tmp_path):
+    window = np.asarray(hapt_windows[0]["imu"], dtype=np.float32)
+    csv = tmp_path / "own.csv"
+    table = np.column_stack([np.arange(120) / 20.0, window])
+    table = np.vstack([table, table[-1] + [0.05, 0, 0, 0, 0, 0, 0]])
+    names = "time,acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z"
+    np.savetxt(csv, table, delimiter=",", header=names, comments="")
+    expected = processor(imu=window, text=QUESTION)["imu_values"]
+    torch.testing.assert_close(processor(imu=hapt_windows[0], text=QUESTION)["imu_values"], expected)
+    torch.testing.assert_close(processor(imu=[hapt_windows[0]], text=QUESTION)["imu_values"], expected)
+    assert processor(imu=str(csv), text=QUESTION)["imu_values"].shape == expected.shape
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chat", ["chatml", "vicuna"])
+def test_exactly_the_answers_and_their_end_marks_are_learned(chat):
+    tokenizer = language_models.load_tokenizer("tiny", chat=chat)
+    processor = LlasaProcessor(model.ImuFeatureExtractor(), tokenizer, tokens_per_window=3)
+    tokens = processor.conversation(TURNS)
+    assert len(tokens["input_ids"]) == len(tokens["labels"])
+    taught, runs = "", []
+    for token, label in zip(tokens["input_ids"], tokens["labels"], strict=True):
+        assert label in (token, IGNORE)
+        if label == IGNORE:
+            runs += [taught] if taught else []
+            taught = ""
+        else:
+            taught += tokenizer.decode([token])
+    runs += [taught] if taught else []
+    end = {"chatml": "<|im_end|>", "vicuna": tokenizer.eos_token}[chat]
+    assert [run.strip() for run in runs] == [answer + end for _, answer in TURNS]
+
+
+def test_a_conversation_begins_with_exactly_the_tokens_of_the_prompt(processor, imu):
+    prompt = processor(imu=imu[0], text=QUESTION)["input_ids"][0].tolist()
+    told = processor.conversation(TURNS)["input_ids"]
+    assert told[: len(prompt)] == prompt
+    later = processor(imu=imu[0], text=processor.prompt([*TURNS[0], TURNS[1][0]]))["input_ids"][0].tolist()
+    assert told[: len(later)] == later, "a second question must read the same in training and in use"
+
+
+def test_padding_on_the_right_is_never_learned(processor, imu):
+    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS)])
+    batch = model.collate([data[0], data[1]], processor.tokenizer.pad_token_id)
+    padding = batch["attention_mask"] == 0
+    assert padding[0].any()
+    assert not padding[1].any()
+    assert (batch["labels"][padding] == IGNORE).all()
+
+
+def test_a_batch_whose_labels_are_all_masked_is_refused(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:1], text=QUESTION)
+    with pytest.raises(ModelError, match="Every label of the batch is masked"):
+        llasa(**inputs, labels=torch.full_like(inputs["input_ids"], IGNORE))
+
+
+def test_the_loss_is_the_cross_entropy_of_the_answers_tokens(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS)])
+    batch = model.collate([data[0], data[1]], processor.tokenizer.pad_token_id)
+    labels = batch.pop("labels")
+    logits = llasa(**batch).logits[:, :-1]
+    mine = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE)
+    torch.testing.assert_close(llasa(**batch, labels=labels).loss, mine)
+
+
+# --- the model ----------------------------------------------------------------------------------------------------
+
+
+def test_the_published_projector_has_its_published_size():
+    count = lambda *shape: sum(p.numel() for p in LlasaProjector(config(*shape)).parameters())
+    assert count(576, 1, 0) == 73 * 576 + 577 * 576 == 374_400
+    assert count(4096, 1, 0) == 73 * 4096 + 4097 * 4096  # 17.1 M
+
+
+@pytest.mark.parametrize(("steps", "summary", "tokens"), [(1, 0, 120), (8, 0, 15), (24, 4, 9), (0, 4, 4)])
+def test_tokens_per_window_follow_from_the_configuration(imu, steps, summary, tokens):
+    llasa, processor = parts(steps, summary)
+    inputs = processor(imu=imu[:2], text=QUESTION)
+    output = llasa(**inputs)
+    assert llasa.config.tokens_per_window == processor.tokens_per_window == tokens
+    assert output.imu_hidden_states.shape == (2, tokens, 32)
+    assert output.logits.shape[:2] == inputs["input_ids"].shape
+
+
+def test_a_number_of_steps_that_does_not_divide_the_window_is_refused():
+    with pytest.raises(ModelError, match="steps_per_token=7 does not divide"):
+        config(64, 7, 0)
+
+
+def test_a_time_step_token_sees_only_its_own_steps():
+    projector = LlasaProjector(config(64, 24, 0))
+    states = torch.randn(1, 120, 72)
+    changed = states.clone()
+    changed[:, 24:48] += 1.0
+    moved = (projector(states, None) - projector(changed, None)).abs().amax(-1)[0] > 0
+    assert moved.tolist() == [False, True, False, False, False]
+
+
+def test_soft_tokens_stand_where_the_placeholders_stood_and_nowhere_else(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:2], text=QUESTION)
+    embeddings = llasa.get_input_embeddings()(inputs["input_ids"]).clone()
+    features = llasa.get_imu_features(inputs["imu_values"], inputs["imu_summary"])
+    embeddings[inputs["input_ids"] == processor.imu_token_id] = features.flatten(0, 1)
+    by_hand = llasa(inputs_embeds=embeddings, attention_mask=inputs["attention_mask"]).logits
+    torch.testing.assert_close(llasa(**inputs).logits, by_hand)
+
+
+def test_padding_on_the_left_changes_no_logit(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    short, long = QUESTION, "Which measurements support your answer, and which of them speak against it?"
+    both = llasa(**processor(imu=imu[:2], text=[short, long])).logits[0]
+    alone = llasa(**processor(imu=imu[0], text=short)).logits[0]
+    assert len(both) > len(alone)
+    torch.testing.assert_close(both[-len(alone) :], alone, atol=1e-4, rtol=0)
+
+
+def test_generating_in_a_batch_gives_what_one_by_one_gives(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    batched = evaluation.answers(llasa, processor, imu, QUESTION, batch_size=6, max_new_tokens=8)
+    single = evaluation.answers(llasa, processor, imu, QUESTION, batch_size=1, max_new_tokens=8)
+    assert batched == single
+
+
+def test_generating_with_and_without_a_cache_gives_the_same_tokens(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:2], text=QUESTION)
+    options = {"max_new_tokens": 6, "do_sample": False}
+    cached = llasa.generate(**inputs, **options)
+    assert torch.equal(cached, llasa.generate(**inputs, **options, use_cache=False))
+
+
+def test_another_signal_gives_other_logits_and_so_does_none(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    zeros = processor(imu=np.zeros_like(imu[:1]), text=QUESTION, check_units=False)
+    logits = [llasa(**inputs).logits[0, -1] for inputs in (processor(imu=one, text=QUESTION) for one in imu[:2])]
+    assert (logits[0] - logits[1]).abs().max() > 1e-4
+    assert (logits[0] - llasa(**zeros).logits[0, -1]).abs().max() > 1e-4
+
+
+def test_sensor_tokens_without_their_windows_are_counted_in_the_error(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:1], text=QUESTION)
+    inputs["input_ids"] = inputs["input_ids"][:, 5:]
+    with pytest.raises(ModelError, match=r"The text has \d sensor tokens, the windows need 9"):
+        llasa(**inputs)
+
+
+def test_the_same_seed_builds_the_same_projector(hapt_windows, tiny_llasa):
+    imu, language_model = signals.to_array(hapt_windows), profiles.LanguageModel(name="tiny", chat="chatml")
+    limu_bert = tiny_llasa[0].model.encoder
+    torch.manual_seed(1)
+    again, _ = model.build(limu_bert, imu, language_model, 24, 4, seed=0)
+    other, _ = model.build(limu_bert, imu, language_model, 24, 4, seed=1)
+    assert digest(again.model.projector) == digest(tiny_llasa[0].model.projector)
+    assert digest(other.model.projector) != digest(tiny_llasa[0].model.projector)
+
+
+# --- saving -------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_model_comes_back_with_the_same_logits(tiny_llasa, imu, tmp_path):
+    llasa, processor = tiny_llasa
+    model.save(llasa, processor, tmp_path / "model")
+    back, its_processor = model.load(tmp_path / "model")
+    inputs = processor(imu=imu, text=QUESTION)
+    again = its_processor(imu=imu, text=QUESTION)
+    assert all(torch.equal(inputs[name], again[name]) for name in inputs)
+    torch.testing.assert_close(back(**again).logits, llasa(**inputs).logits)
+    assert its_processor.tokenizer.padding_side == "left"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing half-written may lie beside it"
+
+
+def test_the_auto_classes_know_the_model(tiny_llasa, imu, tmp_path):
+    llasa, processor = tiny_llasa
+    model.save(llasa, processor, tmp_path)
+    back, its_processor = AutoModelForImageTextToText.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)
+    assert isinstance(back, LlasaForConditionalGeneration)
+    assert isinstance(its_processor, LlasaProcessor)
+    inputs = its_processor(imu=imu, text=QUESTION)
+    torch.testing.assert_close(back(**inputs).logits, llasa(**inputs).logits)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "processor_config.json"])
+def test_an_incomplete_folder_is_named_in_one_sentence(tiny_llasa, tmp_path, missing):
+    model.save(*tiny_llasa, tmp_path / "model")
+    (tmp_path / "model" / missing).unlink()
+    with pytest.raises(ModelError, match="does not hold a complete LLaSA model"):
+        model.load(tmp_path / "model")
+
+
+# --- alignment ----------------------------------------------------------------------------------------------------
+
+
+def test_alignment_changes_the_projector_and_not_one_bit_of_the_rest(llasa, processor, corpus, tmp_path):
+    frozen = {name: digest(getattr(llasa.model, name)) for name in ("encoder", "language_model")}
+    projector = digest(llasa.model.projector)
+    history = model.align(llasa, processor, corpus, ALIGN, tmp_path / "work", seed=0)
+    assert {name: digest(getattr(llasa.model, name)) for name in frozen} == frozen
+    assert digest(llasa.model.projector) != projector
+    assert llasa.lm_head.weight is llasa.get_input_embeddings().weight, "tied weights must stay tied"
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_the_gradient_reaches_every_weight_of_the_projector_through_the_frozen_model(llasa, processor, imu):
+    model.training.freeze(llasa)
+    llasa.model.projector.requires_grad_(True)
+    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS[:1])])
+    llasa(**model.collate([data[0], data[1]], processor.tokenizer.pad_token_id)).loss.backward()
+    for name, weight in llasa.named_parameters():
+        assert (weight.grad is not None) == ("projector" in name), name
+    assert all(weight.grad.abs().max() > 0 for weight in llasa.model.projector.parameters())
+
+
+def test_half_an_epoch_of_alignment_sees_half_the_windows_once(corpus):
+    samples = model.alignment_samples(corpus, epochs=0.5, caption_share=0.0, seed=0)
+    rows = [row for row, _ in samples]
+    assert len(rows) == len(set(rows)) == len(corpus) // 2
+
+
+def test_the_share_of_captions_is_what_was_asked_for(corpus):
+    for share in (0.0, 1.0):
+        samples = model.alignment_samples(corpus, epochs=1, caption_share=share, seed=0)
+        assert np.mean([turns[0][0] == model.CAPTION_PROMPT for _, turns in samples]) == share
+    some = model.alignment_samples(corpus, epochs=5, caption_share=0.25, seed=0)
+    assert 0.15 < np.mean([turns[0][0] == model.CAPTION_PROMPT for _, turns in some]) < 0.35
+
+
+def test_what_alignment_teaches_about_a_window_is_said_about_that_window(corpus):
+    for row, ((question, answer),) in model.alignment_samples(corpus, epochs=1, caption_share=0.5, seed=0):
+        if question == model.CAPTION_PROMPT:
+            assert answer == corpus[row]["caption"]
+        else:
+            assert answer == questions.recognition_answer(corpus[row]["activity"])
