@@ -61,6 +61,9 @@ class LlasaConfig(PreTrainedConfig):
     summary_size : int
         Number of statistics (:data:`llasa_lib.signals.SUMMARY_NAMES`).
     projector_hidden_act : str
+    standardise : bool
+        Standardise encoder states in front of the projector, and give soft tokens the size of word embeddings behind
+        it. Published projectors do neither; on small data it is what keeps the projector's output from running away.
     """
 
     model_type = "llasa"
@@ -76,6 +79,7 @@ class LlasaConfig(PreTrainedConfig):
     summary_tokens: int = 0
     summary_size: int = len(signals.SUMMARY_NAMES)
     projector_hidden_act: str = "gelu"
+    standardise: bool = False
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
@@ -303,6 +307,25 @@ class LlasaProjector(nn.Module):
             self.summary_1 = nn.Linear(config.summary_size, hidden)
             self.summary_2 = nn.Linear(hidden, hidden * config.summary_tokens)
         self.act = ACT2FN[config.projector_hidden_act]
+        if config.standardise:
+            self.register_buffer("state_mean", torch.zeros(width))
+            self.register_buffer("state_std", torch.ones(width))
+            self.register_buffer("token_size", torch.ones(()))
+
+    @torch.no_grad()
+    def fit(self, states, embeddings):
+        """Learn the scales of both sides.
+
+        Parameters
+        ----------
+        states : (N, T, 72) tensor
+            Encoder states of training windows.
+        embeddings : (V, H) tensor
+            Word embeddings; soft tokens get their root mean square.
+        """
+        self.state_mean.copy_(states.flatten(0, 1).mean(0))
+        self.state_std.copy_(states.flatten(0, 1).std(0).clamp(min=1e-6))
+        self.token_size.copy_(embeddings.float().square().mean().sqrt())
 
     def forward(self, states, summary):
         """``states`` (M, T, 72) or None, ``summary`` (M, 132) -> (M, tokens_per_window, H)."""
@@ -311,9 +334,15 @@ class LlasaProjector(nn.Module):
             made = self.summary_2(self.act(self.summary_1(summary)))  # (M, S * H)
             tokens.append(made.unflatten(1, (self.config.summary_tokens, -1)))  # (M, S, H)
         if self.config.steps_per_token:
+            if self.config.standardise:
+                states = (states - self.state_mean) / self.state_std
             grouped = states.unflatten(1, (-1, self.config.steps_per_token)).flatten(2)  # (M, T / k, k * 72)
             tokens.append(self.steps_2(self.act(self.steps_1(grouped))))  # (M, T / k, H)
-        return torch.cat(tokens, dim=1)
+        tokens = torch.cat(tokens, dim=1)
+        if self.config.standardise:
+            # Louder tokens than words would drown what the language model's own layers add to them.
+            tokens = nn.functional.rms_norm(tokens, tokens.shape[-1:]) * self.token_size
+        return tokens
 
 
 @dataclass
@@ -420,7 +449,9 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         self.post_init()
 
     @classmethod
-    def from_parts(cls, imu_encoder, language_model, processor, steps_per_token=1, summary_tokens=0, seed=0):
+    def from_parts(
+        cls, imu_encoder, language_model, processor, steps_per_token=1, summary_tokens=0, standardise=False, seed=0
+    ):
         """Join a pretrained encoder and a pretrained causal language model by a fresh projector.
 
         Parameters
@@ -432,7 +463,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         processor : LlasaProcessor
             Its ``tokens_per_window`` is set to what the projector makes.
         steps_per_token, summary_tokens : int
-            See :class:`LlasaConfig`.
+        standardise : bool
+            See :class:`LlasaConfig`. With ``standardise``, call :meth:`LlasaProjector.fit` before training.
         seed : int
             Of the projector's first weights.
 
@@ -448,6 +480,7 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
             imu_token_id=processor.imu_token_id,
             steps_per_token=steps_per_token,
             summary_tokens=summary_tokens,
+            standardise=standardise,
         )
         processor.tokens_per_window = config.tokens_per_window
         with torch.random.fork_rng(), torch.device("meta"):
@@ -641,7 +674,7 @@ def alignment_samples(corpus, epochs, caption_share, seed):
     return samples
 
 
-def build(imu_encoder, train_imu, language_model, steps_per_token, summary_tokens, seed=0):
+def build(imu_encoder, train_imu, language_model, steps_per_token, summary_tokens, standardise=False, seed=0):
     """Fresh model and processor for a profile's language model; the statistics are fitted on training windows.
 
     Parameters
@@ -659,8 +692,13 @@ def build(imu_encoder, train_imu, language_model, steps_per_token, summary_token
     )
     processor = LlasaProcessor(ImuFeatureExtractor(length=train_imu.shape[1]).fit(train_imu), tokenizer)
     model = LlasaForConditionalGeneration.from_parts(
-        imu_encoder, text_model, processor, steps_per_token, summary_tokens, seed
+        imu_encoder, text_model, processor, steps_per_token, summary_tokens, standardise, seed
     )
+    if standardise:
+        # A few hundred windows fix two averages per state well enough.
+        some = train_imu[:: max(1, len(train_imu) // 512)]
+        states = torch.from_numpy(encoder.embed(imu_encoder, some))
+        model.model.projector.fit(states, text_model.get_input_embeddings().weight)
     return model, processor
 
 

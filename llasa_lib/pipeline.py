@@ -152,6 +152,7 @@ class Pipeline:
             self.profile.language_model,
             steps_per_token,
             summary_tokens,
+            self.profile.align.standardise,
             self.profile.seed,
         )
         return llasa, processor, corpus

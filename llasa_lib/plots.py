@@ -85,6 +85,94 @@ def scores(values, activities, ax=None):
     return ax
 
 
+TOKEN_COLOURS = {"sensor": _COLOURS[0], "prompt": (0.93, 0.93, 0.93), "learned": _COLOURS[1]}
+
+
+def printable(text):
+    """A token as a figure can show it: line breaks named, other scripts escaped, nothing read as a formula."""
+    text = text.replace("\n", "\\n")
+    return (text if text.isascii() else ascii(text)[1:-1]).replace("$", r"\$")
+
+
+def tokens(pieces, kinds, ax=None, columns=96):
+    """A text cut into tokens, in boxes coloured by kind.
+
+    Parameters
+    ----------
+    pieces : list of str
+        The tokens' texts.
+    kinds : list of str
+        ``"sensor"``, ``"prompt"`` or ``"learned"`` for each of them.
+    columns : int
+        Characters per line.
+    """
+    ax = ax or plt.subplots(figsize=(9.5, 2.6), layout="constrained")[1]
+    row = column = 0
+    for piece, kind in zip(pieces, kinds, strict=True):
+        shown = printable(piece.strip(" ")) or " "
+        if column + len(shown) > columns:
+            row, column = row + 1, 0
+        frame = {"facecolor": (*TOKEN_COLOURS[kind], 0.45), "edgecolor": "0.5", "boxstyle": "round,pad=0.2"}
+        ax.text(column, -row, shown, family="monospace", fontsize=9, va="center", bbox=frame)
+        column += len(shown) + 2.2
+    ax.set(xlim=(-1, columns + 2), ylim=(-row - 0.7, 0.7))
+    ax.set_axis_off()
+    handles = [
+        plt.Rectangle((0, 0), 1, 1, color=(*TOKEN_COLOURS[kind], 0.45), label=kind) for kind in dict.fromkeys(kinds)
+    ]
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False)
+    return ax
+
+
+def soft_tokens(cosines, words, names, axes=None, titles=("before", "after")):
+    """Soft tokens beside the real words that point most nearly their way.
+
+    Parameters
+    ----------
+    cosines : (panels, N) array
+        Cosine similarity with the nearest word.
+    words : list of panels of N str
+        Those words.
+    names : list of N str
+        What each token stands for.
+    """
+    cosines = np.asarray(cosines)
+    if axes is None:
+        size = (9.5, 0.32 * len(names) + 1.1)
+        axes = plt.subplots(1, len(cosines), sharex=True, sharey=True, figsize=size, layout="constrained")[1]
+    for ax, values, near, title, colour in zip(axes, cosines, words, titles, _COLOURS, strict=False):
+        ax.barh(range(len(names)), values, color=(*colour, 0.5))
+        for row, (value, word) in enumerate(zip(values, near, strict=True)):
+            ax.text(value + 0.01, row, printable(word), va="center", fontsize="small", family="monospace")
+        ax.set_yticks(range(len(names)), names)
+        ax.set(title=title, xlabel="cosine with the nearest word", xlim=(0, max(0.3, 1.6 * cosines.max())))
+    axes[0].invert_yaxis()
+    return axes
+
+
+def reply(answered, truth=None):
+    """A window, what the model answered about it, and how it shares its probability among the activities.
+
+    Parameters
+    ----------
+    answered : asking.Reply
+    truth : str, optional
+        The label.
+
+    Returns
+    -------
+    dict of matplotlib axes: ``acceleration``, ``rotation``, ``shares``
+    """
+    layout = [["acceleration", "shares"], ["rotation", "shares"]]
+    axes = plt.subplot_mosaic(layout, figsize=(10, 3.8), width_ratios=(3, 2), layout="constrained")[1]
+    window(answered.imu, (axes["acceleration"], axes["rotation"]))
+    axes["acceleration"].sharex(axes["rotation"])
+    axes["acceleration"].set_title(f"“{printable(answered.answer[:70])}”", loc="left", style="italic")
+    scores(np.log(np.maximum(list(answered.shares.values()), 1e-12)), list(answered.shares), axes["shares"])
+    axes["shares"].set(xlabel="share of probability", title=f"label: {truth}" if truth else "")
+    return axes
+
+
 def embedding_map(points, groups, ax=None, colours=None, title=""):
     """Scatter of (N, 2) points, coloured by group."""
     ax = ax or plt.subplots(figsize=(5, 4), layout="constrained")[1]

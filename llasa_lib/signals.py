@@ -298,9 +298,12 @@ def check_disjoint(splits):
     names = list(splits)
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
-            if people[one] & people[other]:
-                shared = ", ".join(sorted(people[one] & people[other]))
-                raise SplitError(f"{one} and {other} share the subject {shared}. Split by subject, not by window.")
+            shared = sorted(people[one] & people[other])
+            if shared:
+                more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+                raise SplitError(
+                    f"{one} and {other} share the subject {shared[0]}{more}. Split by subject, not by window."
+                )
             if hashes[one] & hashes[other]:
                 count = len(hashes[one] & hashes[other])
                 raise SplitError(f"{one} and {other} share {count} identical windows. Remove them from one of the two.")

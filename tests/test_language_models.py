@@ -55,7 +55,7 @@ def test_a_missing_package_ends_in_one_sentence_with_the_command(without_package
 
 def test_a_model_that_is_not_on_an_offline_machine_is_named(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(DataError, match="lmsys/vicuna-7b-v1.5 is not on this machine"):
+    with pytest.raises(DataError, match=r"lmsys/vicuna-7b-v1\.5 is not on this machine"):
         language_models.load_model("lmsys/vicuna-7b-v1.5")
 
 

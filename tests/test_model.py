@@ -49,9 +49,7 @@ def parts(steps_per_token, summary_tokens):
     text_model, tokenizer = language_models.load("tiny", chat="chatml")
     made = LlasaProcessor(model.ImuFeatureExtractor(), tokenizer)
     limu_bert = LimuBertModel(LimuBertConfig())
-    return LlasaForConditionalGeneration.from_parts(
-        limu_bert, text_model, made, steps_per_token, summary_tokens
-    ), made
+    return LlasaForConditionalGeneration.from_parts(limu_bert, text_model, made, steps_per_token, summary_tokens), made
 
 
 def config(hidden, steps_per_token, summary_tokens):
@@ -191,7 +189,7 @@ def test_a_conversation_begins_with_exactly_the_tokens_of_the_prompt(processor, 
 
 
 def test_padding_on_the_right_is_never_learned(processor, imu):
-    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS)])
+    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS)], batch_size=2, seed=0)
     batch = model.collate([data[0], data[1]], processor.tokenizer.pad_token_id)
     padding = batch["attention_mask"] == 0
     assert padding[0].any()
@@ -208,7 +206,7 @@ def test_a_batch_whose_labels_are_all_masked_is_refused(tiny_llasa, imu):
 
 def test_the_loss_is_the_cross_entropy_of_the_answers_tokens(tiny_llasa, imu):
     llasa, processor = tiny_llasa
-    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS)])
+    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS)], batch_size=2, seed=0)
     batch = model.collate([data[0], data[1]], processor.tokenizer.pad_token_id)
     labels = batch.pop("labels")
     logits = llasa(**batch).logits[:, :-1]
@@ -358,7 +356,7 @@ def test_alignment_changes_the_projector_and_not_one_bit_of_the_rest(llasa, proc
 def test_the_gradient_reaches_every_weight_of_the_projector_through_the_frozen_model(llasa, processor, imu):
     model.training.freeze(llasa)
     llasa.model.projector.requires_grad_(True)
-    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS[:1])])
+    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS[:1])], batch_size=2, seed=0)
     llasa(**model.collate([data[0], data[1]], processor.tokenizer.pad_token_id)).loss.backward()
     for name, weight in llasa.named_parameters():
         assert (weight.grad is not None) == ("projector" in name), name

@@ -77,6 +77,7 @@ class Align(Training):
 
     steps_per_token: int = Field(ge=0)
     summary_tokens: int = Field(ge=0)
+    standardise: bool
     caption_share: float = Share
     comparison_epochs: float = Field(ge=0)
 

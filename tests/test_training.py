@@ -1,0 +1,245 @@
+"""The training loop: an interrupted run goes on where it was, and a broken one says so and keeps what was good."""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import TrainerCallback
+
+from llasa_lib import training
+from llasa_lib.errors import ArtifactError, ModelError
+
+SETTINGS = {"epochs": 1, "batch_size": 4, "learning_rate": 0.05, "seed": 0, "log_every": 2, "save_every": 5}
+
+
+class Line(nn.Module):
+    """Two trainable parts and a frozen one; learns y = 3 x."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.slow, self.fast, self.frozen = nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)
+        training.freeze(self.frozen)
+
+    def forward(self, input_ids, y):
+        x = input_ids.float().mean(1, keepdim=True)
+        # Dropout draws random numbers: a resumed run must draw the same ones.
+        return {"loss": nn.functional.mse_loss(nn.functional.dropout(self.slow(x) + self.fast(x), 0.1), y)}
+
+
+class Points(torch.utils.data.Dataset):
+    """Samples of different length, as conversations are; one of them may be broken."""
+
+    def __init__(self, count=64, broken=None):
+        self.x = torch.linspace(-1, 1, count)
+        self.broken = broken
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, n):
+        y = float("nan") if n == self.broken else 3 * float(self.x[n])
+        return {"input_ids": [float(self.x[n])] * (1 + n % 5), "y": [y]}
+
+
+def collate(batch):
+    longest = max(len(sample["input_ids"]) for sample in batch)
+    padded = [sample["input_ids"] + [0.0] * (longest - len(sample["input_ids"])) for sample in batch]
+    return {"input_ids": torch.tensor(padded), "y": torch.tensor([sample["y"] for sample in batch])}
+
+
+class StopAt(TrainerCallback):
+    """An interruption: Ctrl-C, or worse, at a given step."""
+
+    def __init__(self, step, how):
+        self.step, self.how = step, how
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            self.how()
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fit(folder, model=None, data=None, **changes):
+    model = model or Line()
+    history = training.fit(model, data or Points(), folder, collate=collate, **{**SETTINGS, **changes})
+    return model, history
+
+
+def weights(model):
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    model, history = fit(tmp_path_factory.mktemp("whole") / "work")
+    return weights(model), history
+
+
+# --- going on -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, shuffle):
+    whole, history = fit(tmp_path / "whole", shuffle=shuffle)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "work", shuffle=shuffle, callbacks=[StopAt(8, interrupt)])
+    assert [path.name for path in (tmp_path / "work").glob("checkpoint-*")] == ["checkpoint-5"]
+    again, resumed = fit(tmp_path / "work", shuffle=shuffle)
+    torch.testing.assert_close(weights(again), weights(whole), rtol=0, atol=1e-7)
+    assert [row["step"] for row in resumed] == [row["step"] for row in history]
+
+
+def test_a_killed_process_leaves_a_checkpoint_that_the_next_one_goes_on_from(tmp_path, uninterrupted):
+    code = "import test_training as t, sys; t.fit(sys.argv[1], callbacks=[t.StopAt(12, t.kill)])"
+    here = str(Path(__file__).parent)
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "work")], cwd=here, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+    model, _ = fit(tmp_path / "work")
+    torch.testing.assert_close(weights(model), uninterrupted[0], rtol=0, atol=1e-7)
+
+
+def test_a_checkpoint_that_was_cut_off_while_it_was_written_is_passed_over(tmp_path, uninterrupted):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "work", callbacks=[StopAt(8, interrupt)])
+    half = tmp_path / "work" / "checkpoint-10"
+    shutil.copytree(tmp_path / "work" / "checkpoint-5", half)
+    (half / "trainer_state.json").write_text('{"global_step": 1')
+    model, _ = fit(tmp_path / "work")
+    torch.testing.assert_close(weights(model), uninterrupted[0], rtol=0, atol=1e-7)
+
+
+def test_a_finished_run_leaves_no_checkpoint(tmp_path):
+    fit(tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, callbacks=[StopAt(8, interrupt)])
+    saved = load_file(tmp_path / "checkpoint-5" / training.TRAINABLE)
+    assert set(saved) == {"slow.weight", "slow.bias", "fast.weight", "fast.bias"}
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, callbacks=[StopAt(8, interrupt)])
+    other = Line()
+    training.freeze(other.slow)
+    with pytest.raises(ArtifactError, match=r"belongs to another model \(first difference: slow.bias\)"):
+        fit(tmp_path, model=other)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    path = tmp_path / training.TRAINABLE
+    path.write_bytes(b"not a tensor")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        training.load_trainable(Line(), path)
+
+
+def test_a_checkpoint_with_another_width_is_refused(tmp_path):
+    wide = {name: torch.zeros(2, *value.shape) for name, value in Line().named_parameters() if "frozen" not in name}
+    save_file(wide, tmp_path / training.TRAINABLE)
+    with pytest.raises(ArtifactError, match="belongs to another model"):
+        training.load_trainable(Line(), tmp_path / training.TRAINABLE)
+
+
+# --- what is trained ----------------------------------------------------------------------------------------------
+
+
+def test_it_learns_and_the_frozen_part_does_not_move(tmp_path):
+    model, history = fit(tmp_path, epochs=4)
+    assert history[-1]["loss"] < 0.2 * history[0]["loss"]
+    assert torch.equal(model.frozen.weight, Line().frozen.weight)
+
+
+def test_each_group_gets_its_own_learning_rate(tmp_path):
+    before = weights(Line())
+    seen = []
+
+    class Look(TrainerCallback):
+        def on_train_begin(self, args, state, control, optimizer=None, **kwargs):
+            seen.extend((group["lr"], len(group["params"])) for group in optimizer.param_groups)
+
+    model, _ = fit(tmp_path, groups={"slow": 1e-6}, scheduler="constant", callbacks=[Look()])
+    assert sorted(seen) == [(1e-6, 2), (0.05, 2)]
+    assert (model.slow.weight - before["slow.weight"]).abs() < 1e-4 < (model.fast.weight - before["fast.weight"]).abs()
+
+
+def test_the_history_has_the_steps_of_the_run(uninterrupted):
+    history = uninterrupted[1]
+    assert [row["step"] for row in history] == [2, 4, 6, 8, 10, 12, 14, 16]
+    assert all(set(row) == {"step", "epoch", "loss", "learning_rate"} for row in history)
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path, uninterrupted):
+    again, _ = fit(tmp_path / "again")
+    other, _ = fit(tmp_path / "other", seed=1)
+    torch.testing.assert_close(weights(again), uninterrupted[0], rtol=0, atol=0)
+    assert not torch.equal(other.fast.weight, again.fast.weight)
+
+
+@given(st.lists(st.integers(1, 200), max_size=80), st.integers(1, 9), st.integers(0, 5))
+def test_batches_of_similar_length_lose_no_sample_and_cost_no_more_padding_than_the_best(lengths, size, seed):
+    order = training.order_by_length(lengths, size, seed)
+    assert sorted(order) == list(range(len(lengths)))
+    whole = len(lengths) // size * size
+    batches = np.asarray(lengths)[order[:whole]].reshape(-1, size)
+    # No batch reaches into another one: sorted by their shortest, each begins where the last one ended.
+    batches = batches[np.lexsort((batches.max(1), batches.min(1)))] if len(batches) else batches
+    assert all(a.max() <= b.min() for a, b in itertools.pairwise(batches))
+
+
+def test_long_and_short_batches_are_mixed():
+    firsts = np.arange(400)[training.order_by_length(range(400), 4, seed=0)][::4]
+    assert abs(np.corrcoef(firsts, np.arange(100))[0, 1]) < 0.4
+
+
+# --- when it breaks -----------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, callbacks=[StopAt(8, interrupt)])
+    good = load_file(tmp_path / "checkpoint-5" / training.TRAINABLE)
+
+    class Poison(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 7:
+                with torch.no_grad():
+                    model.fast.weight.fill_(float("nan"))
+
+    with pytest.raises(ModelError, match="The loss became nan at step 8"):
+        fit(tmp_path, callbacks=[Poison()])
+    kept = load_file(tmp_path / "checkpoint-5" / training.TRAINABLE)
+    assert all(torch.equal(kept[name], good[name]) and torch.isfinite(kept[name]).all() for name in good)
+
+
+def test_a_broken_sample_never_becomes_a_checkpoint(tmp_path):
+    """The checkpoint is due at the very step whose loss is broken."""
+    with pytest.raises(ModelError, match="The loss became nan"):
+        fit(tmp_path, data=Points(broken=3), log_every=1, save_every=1)
+    for path in tmp_path.glob(f"checkpoint-*/{training.TRAINABLE}"):
+        assert all(torch.isfinite(value).all() for value in load_file(path).values()), path
+
+
+def test_parameters_are_counted_by_whether_they_are_trained():
+    assert training.count(Line()) == (4, 6)
