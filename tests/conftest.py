@@ -26,5 +26,5 @@ def tiny_llasa(hapt_windows):
 
     language_model = profiles.LanguageModel(name="tiny", chat="chatml")
     limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig()).eval()
-    llasa, processor = model.build(limu_bert, signals.to_array(hapt_windows), language_model, 24, 4, seed=0)
+    llasa, processor = model.build(limu_bert, signals.to_array(hapt_windows), language_model, 24, 4, True, seed=0)
     return llasa.eval(), processor

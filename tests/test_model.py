@@ -238,6 +238,28 @@ def test_a_number_of_steps_that_does_not_divide_the_window_is_refused():
         config(64, 7, 0)
 
 
+def test_standardised_soft_tokens_are_as_loud_as_words(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    soft = llasa.get_imu_features(**processor.feature_extractor(imu))
+    words = llasa.get_input_embeddings().weight.square().mean().sqrt()
+    assert llasa.config.standardise
+    torch.testing.assert_close(soft.square().mean(-1).sqrt(), words.expand(soft.shape[:2]), rtol=0.02, atol=0)
+
+
+def test_what_the_projector_reads_is_standardised_over_the_training_windows(tiny_llasa, hapt_windows):
+    llasa, processor = tiny_llasa
+    sensor = processor.feature_extractor(signals.to_array(hapt_windows))
+    states = llasa.model.encoder(imu_values=sensor["imu_values"]).last_hidden_state
+    read = (states - llasa.model.projector.state_mean) / llasa.model.projector.state_std
+    assert read.mean((0, 1)).abs().max() < 1e-3
+    assert (read.std((0, 1)) - 1).abs().max() < 1e-2
+
+
+def test_the_published_recipe_scales_nothing():
+    assert not profiles.load("paper").align.standardise
+    assert not list(LlasaProjector(config(64, 1, 0)).buffers())
+
+
 def test_a_time_step_token_sees_only_its_own_steps():
     projector = LlasaProjector(config(64, 24, 0))
     states = torch.randn(1, 120, 72)
@@ -301,8 +323,8 @@ def test_the_same_seed_builds_the_same_projector(hapt_windows, tiny_llasa):
     imu, language_model = signals.to_array(hapt_windows), profiles.LanguageModel(name="tiny", chat="chatml")
     limu_bert = tiny_llasa[0].model.encoder
     torch.manual_seed(1)
-    again, _ = model.build(limu_bert, imu, language_model, 24, 4, seed=0)
-    other, _ = model.build(limu_bert, imu, language_model, 24, 4, seed=1)
+    again, _ = model.build(limu_bert, imu, language_model, 24, 4, True, seed=0)
+    other, _ = model.build(limu_bert, imu, language_model, 24, 4, True, seed=1)
     assert digest(again.model.projector) == digest(tiny_llasa[0].model.projector)
     assert digest(other.model.projector) != digest(tiny_llasa[0].model.projector)
 

@@ -318,9 +318,7 @@ def test_columns_may_come_in_any_order_beside_others(tmp_path):
     table = still()
     order = [4, 0, 6, 2, 1, 5, 3]
     wide = np.column_stack([table[:, order], np.full(len(table), 36.6)])
-    recording = recordings.read(
-        write(tmp_path / "own.csv", wide, [HEADER[i] for i in order] + ["temperature"])
-    )
+    recording = recordings.read(write(tmp_path / "own.csv", wide, [HEADER[i] for i in order] + ["temperature"]))
     np.testing.assert_allclose(recording.imu, table[:, 1:], rtol=1e-8)
 
 
@@ -356,14 +354,10 @@ def test_a_file_without_a_header_is_refused(tmp_path):
 
 def test_two_columns_with_one_meaning_are_refused(tmp_path):
     table = np.column_stack([still(), still()[:, 1]])
-    assert "both 'acc_x' and 'ax' mean acceleration x" in refusal(
-        write(tmp_path / "o.csv", table, [*HEADER, "ax"])
-    )
+    assert "both 'acc_x' and 'ax' mean acceleration x" in refusal(write(tmp_path / "o.csv", table, [*HEADER, "ax"]))
 
 
-@pytest.mark.parametrize(
-    ("cell", "found"), [("nan", "'nan'"), ("", "missing"), ("inf", "'inf'"), ("abc", "'abc'")]
-)
+@pytest.mark.parametrize(("cell", "found"), [("nan", "'nan'"), ("", "missing"), ("inf", "'inf'"), ("abc", "'abc'")])
 def test_a_value_that_is_no_number_is_refused_with_its_line_and_column(tmp_path, cell, found):
     path = write(tmp_path / "own.csv", still())
     lines = path.read_text().splitlines()
@@ -398,9 +392,7 @@ def test_a_line_with_too_many_values_is_refused_with_its_number(tmp_path):
     assert "line 21 has 8 values, the header 7" in refusal(path)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\n", ",".join(HEADER).encode() + b"\n", b"\x89PNG\r\n\x1a\n\xff\xfe\x00"]
-)
+@pytest.mark.parametrize("content", [b"", b"\n", ",".join(HEADER).encode() + b"\n", b"\x89PNG\r\n\x1a\n\xff\xfe\x00"])
 def test_files_without_data_are_refused(tmp_path, content):
     path = tmp_path / "own.csv"
     path.write_bytes(content)
@@ -426,9 +418,7 @@ def test_time_that_does_not_increase_is_refused_with_its_line(tmp_path, swap, wo
     assert word in message
 
 
-@pytest.mark.parametrize(
-    ("factor", "unit"), [(1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds")]
-)
+@pytest.mark.parametrize(("factor", "unit"), [(1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds")])
 def test_time_in_another_unit_is_refused(tmp_path, factor, unit):
     table = still()
     table[:, 0] *= factor

@@ -32,12 +32,7 @@ def walk(seed=6):
     time = np.arange(int(SECONDS * RATE)) / RATE
     time[1:] += rng.normal(0, 0.0015, len(time) - 1).clip(-0.004, 0.004)
     # The pace wanders by a few per cent, as no walk is a metronome.
-    phase = (
-        2
-        * np.pi
-        * STEP
-        * (time + 0.08 * np.sin(2 * np.pi * time / 11) + 0.05 * np.sin(2 * np.pi * time / 4.3))
-    )
+    phase = 2 * np.pi * STEP * (time + 0.08 * np.sin(2 * np.pi * time / 11) + 0.05 * np.sin(2 * np.pi * time / 4.3))
 
     def axis(parts, noise):
         waves = sum(size * np.sin(multiple * phase + shift) for multiple, size, shift in parts)
@@ -45,9 +40,7 @@ def walk(seed=6):
 
     acceleration = np.stack([axis(parts, NOISE["acceleration"]) for parts in ACCELERATION.values()], axis=1)
     rotation = np.stack([axis(parts, NOISE["rotation"]) for parts in ROTATION.values()], axis=1)
-    acceleration += 9.80665 * np.array(
-        [0.975, -0.13, -0.18]
-    )  # the x axis of the phone points up, a little tilted
+    acceleration += 9.80665 * np.array([0.975, -0.13, -0.18])  # the x axis of the phone points up, a little tilted
     return np.column_stack([time, acceleration, rotation])
 
 
