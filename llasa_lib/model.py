@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
+from tqdm import tqdm
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -702,6 +703,77 @@ def build(imu_encoder, train_imu, language_model, steps_per_token, summary_token
     return model, processor
 
 
+def word_targets(model, processor, names):
+    """Where the words of each name lie among the word embeddings, seen from their common centre.
+
+    Parameters
+    ----------
+    names : list of str
+
+    Returns
+    -------
+    (len(names), H) tensor, unit length
+    """
+    embeddings = model.get_input_embeddings().weight.detach().float()
+    ids = [processor.tokenizer(f" {name}", add_special_tokens=False).input_ids for name in names]
+    words = torch.stack([embeddings[tokens].mean(0) for tokens in ids])
+    return nn.functional.normalize(words - words.mean(0), dim=-1)
+
+
+def nearest_words(model, imu_values, imu_summary, targets):
+    """Cosine between a window's mean soft token and each of :func:`word_targets`: (M, K)."""
+    tokens = model.get_imu_features(imu_values, imu_summary)
+    return nn.functional.normalize(tokens.mean(1).float(), dim=-1) @ targets.to(tokens.device).T
+
+
+def warm_up(model, processor, corpus, settings, seed, temperature=0.1):
+    """Point each window's soft tokens at the words of its activity, before the language model is ever run.
+
+    A contrastive loss between windows and word embeddings needs neither a forward nor a backward pass through the
+    language model, so it costs seconds where alignment costs minutes. Alignment then starts from tokens that already
+    mean something, and teaches the language model's own way of reading them.
+
+    Parameters
+    ----------
+    model : LlasaForConditionalGeneration
+        Its projector is trained in place.
+    corpus : datasets.Dataset
+        Training windows with ``activity``.
+    settings : profiles.Align
+        ``warm_up_epochs`` passes; 0 does nothing, as published.
+    temperature : float
+        Of the softmax over activities.
+
+    Returns
+    -------
+    list of float
+        Mean loss of every pass.
+    """
+    if not settings.warm_up_epochs:
+        return []
+    names = sorted(set(corpus["activity"]))
+    targets = word_targets(model, processor, names)
+    wanted = torch.tensor([names.index(name) for name in corpus["activity"]])
+    sensor = processor.feature_extractor(signals.to_array(corpus))
+    training.freeze(model)
+    projector = model.model.projector.requires_grad_(True)
+    optimizer = torch.optim.AdamW(projector.parameters(), lr=settings.learning_rate)
+    generator = torch.Generator().manual_seed(seed)
+    losses = []
+    for _ in tqdm(range(settings.warm_up_epochs), desc="warm-up", unit="pass", disable=None):
+        total = 0.0
+        for rows in torch.randperm(len(wanted), generator=generator).split(64):
+            inputs = [sensor[name][rows].to(model.device) for name in ("imu_values", "imu_summary")]
+            cosines = nearest_words(model, *inputs, targets)
+            loss = nn.functional.cross_entropy(cosines / temperature, wanted[rows].to(cosines.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(rows)
+        losses.append(total / len(wanted))
+    return losses
+
+
 def align(model, processor, corpus, settings, folder, seed, epochs=None, caption_share=None):
     """Train the projector in front of the frozen encoder and the frozen language model (chapter 4).
 
@@ -723,6 +795,8 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
     """
     epochs = settings.epochs if epochs is None else epochs
     share = settings.caption_share if caption_share is None else caption_share
+    # An interrupted run does this again: it takes seconds, and a checkpoint then replaces what it made.
+    warm_up(model, processor, corpus, settings, seed)
     samples = alignment_samples(corpus, epochs, share, seed)
     training.freeze(model)
     model.model.projector.requires_grad_(True)
@@ -772,7 +846,13 @@ def load(folder, dtype=None):
     dtype = dtype or language_models.pick_dtype()
     try:
         processor = LlasaProcessor.from_pretrained(folder)
-        model = LlasaForConditionalGeneration.from_pretrained(base, dtype=dtype)
+        # NOTE: the configuration on its own first: without the file, from_pretrained builds a random 7B model instead.
+        config = LlasaConfig.from_pretrained(base)
+        model, found = LlasaForConditionalGeneration.from_pretrained(
+            base, config=config, dtype=dtype, output_loading_info=True
+        )
+        if found["missing_keys"]:
+            raise ValueError(f"no weights for {sorted(found['missing_keys'])[0]}")
         if adapter.exists():
             from peft import PeftModel
 

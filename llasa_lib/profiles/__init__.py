@@ -78,6 +78,7 @@ class Align(Training):
     steps_per_token: int = Field(ge=0)
     summary_tokens: int = Field(ge=0)
     standardise: bool
+    warm_up_epochs: int = Field(ge=0)
     caption_share: float = Share
     comparison_epochs: float = Field(ge=0)
 
