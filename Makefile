@@ -5,6 +5,7 @@
 #   make unit     unit tests alone              make notebooks   every chapter under the smoke profile
 #   make lint     ruff, import order, notebooks make format      mend what ruff and nbstripout can mend
 #   make serve    show _build/html at http://localhost:8000
+#   make readme   write the results of the last run into README.md
 #   make bench    measure what each stage costs on this machine
 #   make lock     resolve requirements.lock anew
 #   make clean    remove what is built; make distclean also .venv and artifacts
@@ -21,11 +22,11 @@ RUN := $(BIN)/python
 # One stamp per content of the files that say what is installed: a changed file, or a set-up cut short, sets up again.
 STAMP := $(VENV)/.set-up-$(shell cat requirements.lock requirements-payloads.txt pyproject.toml scripts/setup.sh | cksum | tr ' ' '-')
 
-.PHONY: book test unit notebooks lint format bench serve setup lock clean distclean help
+.PHONY: book test unit notebooks lint format readme bench serve setup lock clean distclean help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,14s/^# \{0,1\}//p' Makefile
+	@sed -n '3,15s/^# \{0,1\}//p' Makefile
 
 setup: $(STAMP)
 
@@ -59,6 +60,9 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout book/*.ipynb
+
+readme: $(STAMP)
+	$(RUN) scripts/update_readme.py
 
 bench: $(STAMP)
 	$(RUN) benchmarks/run.py

@@ -474,7 +474,10 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         LlasaForConditionalGeneration
         """
         if len(processor.tokenizer) > language_model.get_input_embeddings().num_embeddings:
-            language_model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+            with torch.random.fork_rng():
+                # Nobody reads the placeholder's row, but where embeddings are tied it is one of the words to predict.
+                torch.manual_seed(seed)
+                language_model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
         config = LlasaConfig(
             encoder_config=imu_encoder.config,
             text_config=language_model.config,
@@ -578,10 +581,12 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         return output if return_dict else output.to_tuple()
 
     def prepare_inputs_for_generation(
-        self, input_ids, imu_values=None, imu_summary=None, is_first_iteration=False, **kwargs
+        self, input_ids, imu_values=None, imu_summary=None, inputs_embeds=None, is_first_iteration=False, **kwargs
     ):
         """The windows are read once, in the first step; later steps have them in the cache."""
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs
+        )
         if is_first_iteration or not kwargs.get("use_cache", True):
             inputs["imu_values"], inputs["imu_summary"] = imu_values, imu_summary
         return inputs
@@ -845,6 +850,9 @@ def load(folder, dtype=None):
         base = Path(folder).resolve().parent / "align"
     dtype = dtype or language_models.pick_dtype()
     try:
+        if Path(base).is_dir() and not (Path(base) / "config.json").exists():
+            # Transformers would go on with its default configuration: seven billion random weights.
+            raise OSError("config.json is missing")
         processor = LlasaProcessor.from_pretrained(folder)
         # NOTE: the configuration on its own first: without the file, from_pretrained builds a random 7B model instead.
         config = LlasaConfig.from_pretrained(base)

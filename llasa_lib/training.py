@@ -116,8 +116,9 @@ def load_trainable(model, path):
     except Exception as error:
         raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
     own = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    if set(own) != set(saved):
-        odd = sorted(set(own) ^ set(saved))[0]
+    shapes = [{name: tuple(value.shape) for name, value in side.items()} for side in (own, saved)]
+    if shapes[0] != shapes[1]:
+        odd = min({name for name, _ in shapes[0].items() ^ shapes[1].items()})
         raise ArtifactError(f"{path} belongs to another model (first difference: {odd}). Delete it and run again.")
     with torch.no_grad():
         for name, value in own.items():

@@ -303,6 +303,18 @@ def test_generating_with_and_without_a_cache_gives_the_same_tokens(tiny_llasa, i
     assert torch.equal(cached, llasa.generate(**inputs, **options, use_cache=False))
 
 
+def test_vectors_made_by_hand_can_be_generated_from(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:1], text=QUESTION)
+    seats = (inputs["input_ids"] == processor.imu_token_id).unsqueeze(-1)
+    soft = llasa.get_imu_features(inputs["imu_values"], inputs["imu_summary"])
+    embeddings = llasa.get_input_embeddings()(inputs["input_ids"]).masked_scatter(seats, soft)
+    options = {"attention_mask": inputs["attention_mask"], "max_new_tokens": 6, "do_sample": False}
+    by_hand = llasa.generate(inputs_embeds=embeddings, **options)
+    expected = llasa.generate(**inputs, max_new_tokens=6, do_sample=False)
+    assert torch.equal(by_hand, expected[:, inputs["input_ids"].shape[1] :])
+
+
 def test_another_signal_gives_other_logits_and_so_does_none(tiny_llasa, imu):
     llasa, processor = tiny_llasa
     zeros = processor(imu=np.zeros_like(imu[:1]), text=QUESTION, check_units=False)
@@ -319,13 +331,13 @@ def test_sensor_tokens_without_their_windows_are_counted_in_the_error(tiny_llasa
         llasa(**inputs)
 
 
-def test_the_same_seed_builds_the_same_projector(hapt_windows, tiny_llasa):
+def test_the_same_seed_builds_the_same_model_whatever_was_drawn_before(hapt_windows, tiny_llasa):
     imu, language_model = signals.to_array(hapt_windows), profiles.LanguageModel(name="tiny", chat="chatml")
     limu_bert = tiny_llasa[0].model.encoder
     torch.manual_seed(1)
     again, _ = model.build(limu_bert, imu, language_model, 24, 4, True, seed=0)
     other, _ = model.build(limu_bert, imu, language_model, 24, 4, True, seed=1)
-    assert digest(again.model.projector) == digest(tiny_llasa[0].model.projector)
+    assert digest(again) == digest(tiny_llasa[0])
     assert digest(other.model.projector) != digest(tiny_llasa[0].model.projector)
 
 
@@ -355,9 +367,15 @@ def test_the_auto_classes_know_the_model(tiny_llasa, imu, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "processor_config.json"])
-def test_an_incomplete_folder_is_named_in_one_sentence(tiny_llasa, tmp_path, missing):
+def test_an_incomplete_folder_is_named_in_one_sentence(tiny_llasa, tmp_path, monkeypatch, missing):
     model.save(*tiny_llasa, tmp_path / "model")
     (tmp_path / "model" / missing).unlink()
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a model of the default size, seven billion parameters, was about to be built")
+
+    if missing == "config.json":
+        monkeypatch.setattr(LlasaForConditionalGeneration, "from_pretrained", refuse)
     with pytest.raises(ModelError, match="does not hold a complete LLaSA model"):
         model.load(tmp_path / "model")
 
@@ -368,7 +386,8 @@ def test_an_incomplete_folder_is_named_in_one_sentence(tiny_llasa, tmp_path, mis
 def test_alignment_changes_the_projector_and_not_one_bit_of_the_rest(llasa, processor, corpus, tmp_path):
     frozen = {name: digest(getattr(llasa.model, name)) for name in ("encoder", "language_model")}
     projector = digest(llasa.model.projector)
-    history = model.align(llasa, processor, corpus, ALIGN, tmp_path / "work", seed=0)
+    settings = ALIGN.model_copy(update={"batch_size": 4, "learning_rate": 0.01})
+    history = model.align(llasa, processor, corpus, settings, tmp_path / "work", seed=0, caption_share=0.0)
     assert {name: digest(getattr(llasa.model, name)) for name in frozen} == frozen
     assert digest(llasa.model.projector) != projector
     assert llasa.lm_head.weight is llasa.get_input_embeddings().weight, "tied weights must stay tied"
