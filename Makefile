@@ -54,12 +54,12 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/nbstripout --verify book/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id book/*.ipynb
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/nbstripout book/*.ipynb
+	$(BIN)/nbstripout --keep-id book/*.ipynb
 
 readme: $(STAMP)
 	$(RUN) scripts/update_readme.py

@@ -614,9 +614,12 @@ class Conversations(torch.utils.data.Dataset):
         Row of the window, and what is said about it.
     batch_size, seed : int
         For the order: batches of similar length, see :func:`training.order_by_length`.
+    wanted : (N,) long tensor, optional
+        The activity of each window, for :func:`word_loss`.
     """
 
-    def __init__(self, processor, imu, samples, batch_size, seed):
+    def __init__(self, processor, imu, samples, batch_size, seed, wanted=None):
+        self.wanted = wanted
         self.sensor = processor.feature_extractor(imu)
         ready = [(row, processor.conversation(turns)) for row, turns in samples]
         order = training.order_by_length([len(tokens["input_ids"]) for _, tokens in ready], batch_size, seed)
@@ -627,11 +630,8 @@ class Conversations(torch.utils.data.Dataset):
 
     def __getitem__(self, n):
         row, tokens = self.samples[n]
-        return {
-            **tokens,
-            "imu_values": self.sensor["imu_values"][row],
-            "imu_summary": self.sensor["imu_summary"][row],
-        }
+        sensor = {name: self.sensor[name][row] for name in ("imu_values", "imu_summary")}
+        return {**tokens, **sensor, **({} if self.wanted is None else {"wanted": self.wanted[row]})}
 
 
 def collate(batch, pad_token_id):
@@ -646,8 +646,11 @@ def collate(batch, pad_token_id):
         "input_ids": torch.tensor([padded(sample["input_ids"], pad_token_id) for sample in batch]),
         "labels": torch.tensor([padded(sample["labels"], IGNORE) for sample in batch]),
         "attention_mask": torch.tensor([[1] * n + [0] * (longest - n) for n in lengths]),
-        "imu_values": torch.stack([sample["imu_values"] for sample in batch]),
-        "imu_summary": torch.stack([sample["imu_summary"] for sample in batch]),
+        **{
+            name: torch.stack([sample[name] for sample in batch])
+            for name in ("imu_values", "imu_summary", "wanted")
+            if name in batch[0]
+        },
     }
 
 
@@ -731,7 +734,60 @@ def nearest_words(model, imu_values, imu_summary, targets):
     return nn.functional.normalize(tokens.mean(1).float(), dim=-1) @ targets.to(tokens.device).T
 
 
-def warm_up(model, processor, corpus, settings, seed, temperature=0.1):
+def word_loss(tokens, targets, wanted, temperature=0.1):
+    """Contrastive loss: a window's soft tokens should lie nearer to its activity's words than to the others'.
+
+    Half of it asks this of every single token, half of their mean. Of the mean alone, a language model can read little:
+    its layers see tokens one by one.
+
+    Parameters
+    ----------
+    tokens : (M, S, H) tensor
+        Soft tokens of M windows.
+    targets : (K, H) tensor
+        Of :func:`word_targets`.
+    wanted : (M,) long tensor
+        Which of the K activities each window is.
+    temperature : float
+        Of the softmax over activities.
+
+    Returns
+    -------
+    () tensor
+    """
+    targets = targets.to(tokens.device)
+    each = nn.functional.normalize(tokens.float(), dim=-1) @ targets.T  # (M, S, K)
+    mean = nn.functional.normalize(tokens.float().mean(1), dim=-1) @ targets.T  # (M, K)
+    single = nn.functional.cross_entropy(each.flatten(0, 1) / temperature, wanted.repeat_interleave(each.shape[1]))
+    return (single + nn.functional.cross_entropy(mean / temperature, wanted)) / 2
+
+
+class _WordsInSight(nn.Module):
+    """The model in training, its own loss and the words' loss added up.
+
+    Without it, alignment bends the projector to the training people within a few steps, and forgets what the warm-up
+    found for everybody.
+    """
+
+    def __init__(self, llasa, targets, weight):
+        super().__init__()
+        self.llasa, self.weight = llasa, weight
+        self.register_buffer("targets", targets, persistent=False)
+
+    def forward(self, wanted=None, **inputs):
+        output = self.llasa(**inputs)
+        if wanted is not None and output.loss is not None:
+            output.loss = output.loss + self.weight * word_loss(output.imu_hidden_states, self.targets, wanted)
+        return output
+
+
+def _targets(model, processor, corpus):
+    """Word directions of the activities in a corpus, and which of them each window is."""
+    names = sorted(set(corpus["activity"]))
+    return word_targets(model, processor, names), torch.tensor([names.index(name) for name in corpus["activity"]])
+
+
+def warm_up(model, processor, corpus, settings, seed):
     """Point each window's soft tokens at the words of its activity, before the language model is ever run.
 
     A contrastive loss between windows and word embeddings needs neither a forward nor a backward pass through the
@@ -746,31 +802,28 @@ def warm_up(model, processor, corpus, settings, seed, temperature=0.1):
         Training windows with ``activity``.
     settings : profiles.Align
         ``warm_up_epochs`` passes; 0 does nothing, as published.
-    temperature : float
-        Of the softmax over activities.
 
     Returns
     -------
     list of float
-        Mean loss of every pass.
+        Mean :func:`word_loss` of every pass.
     """
     if not settings.warm_up_epochs:
         return []
-    names = sorted(set(corpus["activity"]))
-    targets = word_targets(model, processor, names)
-    wanted = torch.tensor([names.index(name) for name in corpus["activity"]])
+    targets, wanted = _targets(model, processor, corpus)
     sensor = processor.feature_extractor(signals.to_array(corpus))
     training.freeze(model)
     projector = model.model.projector.requires_grad_(True)
-    optimizer = torch.optim.AdamW(projector.parameters(), lr=settings.learning_rate)
+    optimizer = torch.optim.AdamW(
+        projector.parameters(), lr=settings.warm_up_learning_rate, weight_decay=settings.weight_decay
+    )
     generator = torch.Generator().manual_seed(seed)
     losses = []
     for _ in tqdm(range(settings.warm_up_epochs), desc="warm-up", unit="pass", disable=None):
         total = 0.0
         for rows in torch.randperm(len(wanted), generator=generator).split(64):
             inputs = [sensor[name][rows].to(model.device) for name in ("imu_values", "imu_summary")]
-            cosines = nearest_words(model, *inputs, targets)
-            loss = nn.functional.cross_entropy(cosines / temperature, wanted[rows].to(cosines.device))
+            loss = word_loss(model.get_imu_features(*inputs), targets, wanted[rows].to(model.device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -805,10 +858,13 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
     samples = alignment_samples(corpus, epochs, share, seed)
     training.freeze(model)
     model.model.projector.requires_grad_(True)
-    # Nothing to drop out here, and eval mode keeps a frozen encoder's dropout, if it has one, out of the way.
+    targets, wanted = _targets(model, processor, corpus)
+    weight = settings.word_weight / settings.accumulate
     return training.fit(
-        model,
-        Conversations(processor, signals.to_array(corpus), samples, settings.batch_size, seed),
+        _WordsInSight(model, targets, weight) if weight else model,
+        Conversations(
+            processor, signals.to_array(corpus), samples, settings.batch_size, seed, wanted if weight else None
+        ),
         folder,
         epochs=1,  # the samples already hold every pass, each with its own choice of question
         batch_size=settings.batch_size,

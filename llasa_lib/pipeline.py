@@ -8,6 +8,7 @@
 
 import json
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -229,6 +230,7 @@ class Pipeline:
     def _stage(self, name, make, load):
         target, wanted = self.folder / name, self.fingerprint(name)
         if self._made_from(name) != wanted:
+            _check_alone(name)
             for upstream in _INGREDIENTS[name][0]:
                 getattr(self, upstream)()
             with FileLock(_parent(self.folder / f".{name}.lock")):
@@ -254,6 +256,16 @@ class Pipeline:
             return _read_json(self.folder / name / "stage.json")["fingerprint"]
         except (ArtifactError, KeyError):
             return None
+
+
+def _check_alone(stage):
+    """Refuse to make a stage in several processes: each would wait for the lock that another one holds."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise ArtifactError(
+            f"Stage {stage} is made by one process, but a launcher started {processes}. "
+            f"Start one: accelerate launch --num_processes 1 -m llasa_lib {stage}"
+        )
 
 
 def _of_set(subjects, name):

@@ -45,7 +45,9 @@ def window(imu, axes=None, rate=RATE, shade=()):
         for start, end in shade:
             ax.axvspan(start, end, color="0.85", zorder=0)
         ax.set_ylabel(label)
-    axes[0].legend(title="axis", ncols=3, loc="upper right", fontsize="small", title_fontsize="small")
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low, high + 0.25 * (high - low))  # room for the legend, which must not hide a peak
+    axes[0].legend(ncols=3, loc="upper right", fontsize="small", borderpad=0.2)
     axes[1].set_xlabel("time (s)")
     return np.asarray(axes)
 
@@ -69,7 +71,7 @@ def confusion(report, system, ax=None):
         xticklabels=labels, yticklabels=report.activities,
     )  # fmt: skip
     ax.set(xlabel="predicted", ylabel="true")
-    ax.tick_params(axis="x", rotation=35)
+    plt.setp(ax.get_xticklabels(), rotation=35, ha="right")
     return ax
 
 
@@ -90,11 +92,11 @@ TOKEN_COLOURS = {"sensor": _COLOURS[0], "prompt": (0.93, 0.93, 0.93), "learned":
 
 def printable(text):
     """A token as a figure can show it: line breaks named, other scripts escaped, nothing read as a formula."""
-    text = text.replace("\n", "\\n")
-    return (text if text.isascii() else ascii(text)[1:-1]).replace("$", r"\$")
+    escaped = "".join(c if c.isprintable() and ord(c) < 0x250 else ascii(c)[1:-1] for c in text)
+    return escaped.replace("$", r"\$")
 
 
-def tokens(pieces, kinds, ax=None, columns=96):
+def tokens(pieces, kinds, columns=98):
     """A text cut into tokens, in boxes coloured by kind.
 
     Parameters
@@ -106,20 +108,21 @@ def tokens(pieces, kinds, ax=None, columns=96):
     columns : int
         Characters per line.
     """
-    ax = ax or plt.subplots(figsize=(9.5, 2.6), layout="constrained")[1]
-    row = column = 0
-    for piece, kind in zip(pieces, kinds, strict=True):
-        shown = printable(piece.strip(" ")) or " "
-        if column + len(shown) > columns:
+    shown = [printable(piece.strip(" ")) or " " for piece in pieces]
+    places, row, column = [], 0, 0
+    for piece in shown:
+        if column + len(piece) > columns:
             row, column = row + 1, 0
-        frame = {"facecolor": (*TOKEN_COLOURS[kind], 0.45), "edgecolor": "0.5", "boxstyle": "round,pad=0.2"}
-        ax.text(column, -row, shown, family="monospace", fontsize=9, va="center", bbox=frame)
-        column += len(shown) + 2.2
+        places.append((column, -row))
+        column += len(piece) + 2
+    ax = plt.subplots(figsize=(9.5, 0.3 * row + 0.9), layout="constrained")[1]
+    frames = {kind: {"facecolor": (*colour, 0.45), "edgecolor": "0.5"} for kind, colour in TOKEN_COLOURS.items()}
+    for place, piece, kind in zip(places, shown, kinds, strict=True):
+        box = {**frames[kind], "boxstyle": "round,pad=0.2"}
+        ax.text(*place, piece, family="monospace", fontsize=9, va="center", bbox=box)
     ax.set(xlim=(-1, columns + 2), ylim=(-row - 0.7, 0.7))
     ax.set_axis_off()
-    handles = [
-        plt.Rectangle((0, 0), 1, 1, color=(*TOKEN_COLOURS[kind], 0.45), label=kind) for kind in dict.fromkeys(kinds)
-    ]
+    handles = [plt.Rectangle((0, 0), 1, 1, label=kind, **frames[kind]) for kind in dict.fromkeys(kinds)]
     ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False)
     return ax
 
@@ -138,14 +141,14 @@ def soft_tokens(cosines, words, names, axes=None, titles=("before", "after")):
     """
     cosines = np.asarray(cosines)
     if axes is None:
-        size = (9.5, 0.32 * len(names) + 1.1)
+        size = (3.6 * len(cosines) + 1, 0.32 * len(names) + 1.1)
         axes = plt.subplots(1, len(cosines), sharex=True, sharey=True, figsize=size, layout="constrained")[1]
     for ax, values, near, title, colour in zip(axes, cosines, words, titles, _COLOURS, strict=False):
         ax.barh(range(len(names)), values, color=(*colour, 0.5))
         for row, (value, word) in enumerate(zip(values, near, strict=True)):
             ax.text(value + 0.01, row, printable(word), va="center", fontsize="small", family="monospace")
         ax.set_yticks(range(len(names)), names)
-        ax.set(title=title, xlabel="cosine with the nearest word", xlim=(0, max(0.3, 1.6 * cosines.max())))
+        ax.set(title=title, xlabel="cosine with the nearest word", xlim=(0, max(0.3, 2.1 * cosines.max())))
     axes[0].invert_yaxis()
     return axes
 

@@ -28,3 +28,21 @@ def tiny_llasa(hapt_windows):
     limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig()).eval()
     llasa, processor = model.build(limu_bert, signals.to_array(hapt_windows), language_model, 24, 4, True, seed=0)
     return llasa.eval(), processor
+
+
+@pytest.fixture(scope="session")
+def smoke_home(tmp_path_factory):
+    """A folder for ``LLASA_HOME`` in which every stage of the smoke profile is made, once per session."""
+    from llasa_lib.pipeline import Pipeline
+
+    home = tmp_path_factory.mktemp("home")
+    Pipeline("smoke", folder=home / "artifacts" / "smoke").evaluate()
+    return home
+
+
+@pytest.fixture
+def smoke_run(smoke_home):
+    """The pipeline over those stages. Copy its folder before changing anything in it."""
+    from llasa_lib.pipeline import Pipeline
+
+    return Pipeline("smoke", folder=smoke_home / "artifacts" / "smoke")

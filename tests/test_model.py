@@ -386,7 +386,7 @@ def test_an_incomplete_folder_is_named_in_one_sentence(tiny_llasa, tmp_path, mon
 def test_alignment_changes_the_projector_and_not_one_bit_of_the_rest(llasa, processor, corpus, tmp_path):
     frozen = {name: digest(getattr(llasa.model, name)) for name in ("encoder", "language_model")}
     projector = digest(llasa.model.projector)
-    settings = ALIGN.model_copy(update={"batch_size": 4, "learning_rate": 0.01})
+    settings = ALIGN.model_copy(update={"batch_size": 4, "warm_up_learning_rate": 0.01})
     history = model.align(llasa, processor, corpus, settings, tmp_path / "work", seed=0, caption_share=0.0)
     assert {name: digest(getattr(llasa.model, name)) for name in frozen} == frozen
     assert digest(llasa.model.projector) != projector
@@ -402,6 +402,43 @@ def test_the_gradient_reaches_every_weight_of_the_projector_through_the_frozen_m
     for name, weight in llasa.named_parameters():
         assert (weight.grad is not None) == ("projector" in name), name
     assert all(weight.grad.abs().max() > 0 for weight in llasa.model.projector.parameters())
+
+
+# --- warm-up ------------------------------------------------------------------------------------------------------
+
+
+def test_word_directions_have_length_one_and_a_common_centre(tiny_llasa):
+    names = ["walking", "climbing stairs", "lying"]
+    targets = model.word_targets(*tiny_llasa, names)
+    torch.testing.assert_close(targets.norm(dim=-1), torch.ones(3))
+    ids = tiny_llasa[1].tokenizer(" climbing stairs").input_ids
+    words = tiny_llasa[0].get_input_embeddings().weight[ids].mean(0)
+    assert (targets @ words).argmax() == 1, "a direction belongs to all the words of its own name"
+
+
+def test_the_warm_up_teaches_the_projector_alone_and_runs_no_language_model(llasa, processor, corpus, monkeypatch):
+    frozen = {name: digest(getattr(llasa.model, name)) for name in ("encoder", "language_model")}
+    projector = digest(llasa.model.projector)
+
+    def run(*args, **kwargs):
+        raise AssertionError("the language model was run")
+
+    monkeypatch.setattr(type(llasa.model.language_model), "forward", run)
+    settings = ALIGN.model_copy(update={"warm_up_epochs": 6, "warm_up_learning_rate": 0.01})
+    losses = model.warm_up(llasa, processor, corpus, settings, seed=0)
+    assert len(losses) == 6
+    assert losses[-1] < 0.9 * losses[0]
+    assert {name: digest(getattr(llasa.model, name)) for name in frozen} == frozen
+    assert digest(llasa.model.projector) != projector
+
+
+def test_without_passes_the_warm_up_changes_nothing(llasa, processor, corpus):
+    before = digest(llasa)
+    assert model.warm_up(llasa, processor, corpus, ALIGN.model_copy(update={"warm_up_epochs": 0}), seed=0) == []
+    assert digest(llasa) == before
+
+
+# --- what alignment reads -----------------------------------------------------------------------------------------
 
 
 def test_half_an_epoch_of_alignment_sees_half_the_windows_once(corpus):

@@ -79,6 +79,8 @@ class Align(Training):
     summary_tokens: int = Field(ge=0)
     standardise: bool
     warm_up_epochs: int = Field(ge=0)
+    warm_up_learning_rate: float = Field(default=1e-3, gt=0)
+    word_weight: float = Field(ge=0)
     caption_share: float = Share
     comparison_epochs: float = Field(ge=0)
 

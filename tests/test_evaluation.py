@@ -1,0 +1,330 @@
+"""Promises of ``llasa_lib.evaluation``: scores that mean what they say, on the same windows for every system."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
+
+from llasa_lib import encoder, evaluation, profiles, questions, signals
+from llasa_lib.errors import ArtifactError, ModelError
+from llasa_lib.evaluation import System, answering
+from llasa_lib.evaluation.run import GENERATED, SCORED, ZEROED
+from llasa_lib.recordings import ACTIVITIES
+
+SIX = list(ACTIVITIES[:6])
+QUESTION = questions.RECOGNITION_QUESTION
+SENTENCES = [questions.recognition_answer(activity) for activity in SIX]
+pairs = st.lists(st.tuples(st.sampled_from(SIX), st.sampled_from([*SIX, "unclear"])), min_size=1, max_size=40)
+
+
+def two(pairs):
+    return [one for one, _ in pairs], [other for _, other in pairs]
+
+
+# --- macro-F1 -----------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(pairs)
+def test_macro_f1_is_the_mean_over_activities_that_occur(pairs):
+    true, predicted = two(pairs)
+    each = [
+        f1_score([t == name for t in true], [p == name for p in predicted], zero_division=0) for name in set(true)
+    ]
+    assert evaluation.macro_f1(true, predicted) == pytest.approx(np.mean(each))
+
+
+@settings(deadline=None, max_examples=30)
+@given(pairs, st.randoms())
+def test_macro_f1_does_not_depend_on_order_or_names(pairs, random):
+    score = evaluation.macro_f1(*two(pairs))
+    assert 0 <= score <= 1
+    shuffled = random.sample(pairs, len(pairs))
+    assert evaluation.macro_f1(*two(shuffled)) == pytest.approx(score)
+    renamed = [(f"z {one}", f"z {other}") for one, other in pairs]
+    assert evaluation.macro_f1(*two(renamed)) == pytest.approx(score)
+
+
+def test_absent_classes_and_unclear_do_not_join_the_mean():
+    true = ["walking"] * 4 + ["sitting"] * 4
+    predicted = ["walking"] * 3 + ["unclear"] + ["sitting"] * 3 + ["lying"]
+    assert evaluation.macro_f1(true, predicted) == pytest.approx(6 / 7)
+    assert f1_score(true, predicted, average="macro", zero_division=0) < 0.5  # the mistake, for comparison
+
+
+def test_only_a_perfect_answer_scores_one():
+    assert evaluation.macro_f1(SIX, SIX) == 1
+    assert evaluation.macro_f1(SIX, [*SIX[:5], "unclear"]) < 1
+
+
+# --- the interval -------------------------------------------------------------------------------------------------
+
+
+def clustered(people=12, windows=20, seed=0):
+    """People of whom some are nearly always right and others nearly never."""
+    rng = np.random.default_rng(seed)
+    subjects = np.repeat([f"p{n:02d}" for n in range(people)], windows)
+    true = np.tile(np.array(SIX)[np.arange(windows) % 6], people)
+    right = rng.random(people * windows) < np.repeat(rng.choice([0.95, 0.2], people), windows)
+    return true, np.where(right, true, np.roll(true, 1)), subjects
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_interval_contains_the_score(seed):
+    true, predicted, subjects = clustered(seed=seed)
+    low, high = evaluation.bootstrap_interval(true, predicted, subjects, draws=100)
+    assert low <= evaluation.macro_f1(true, predicted) <= high
+
+
+def test_drawing_people_gives_a_wider_interval_than_drawing_windows():
+    true, predicted, subjects = clustered()
+    people = np.diff(evaluation.bootstrap_interval(true, predicted, subjects, draws=100))
+    windows = np.diff(evaluation.bootstrap_interval(true, predicted, np.arange(len(true)), draws=100))
+    assert people > 2 * windows
+
+
+def test_one_person_gives_an_interval_of_no_width():
+    true, predicted, _ = clustered(people=1)
+    low, high = evaluation.bootstrap_interval(true, predicted, ["p"] * len(true), draws=50)
+    assert low == high == pytest.approx(evaluation.macro_f1(true, predicted))
+
+
+def test_the_interval_is_the_same_every_time_and_narrows_with_its_level():
+    true, predicted, subjects = clustered()
+    wide = evaluation.bootstrap_interval(true, predicted, subjects, draws=100)
+    assert wide == evaluation.bootstrap_interval(true, predicted, subjects, draws=100)
+    narrow = evaluation.bootstrap_interval(true, predicted, subjects, draws=100, level=0.5)
+    assert wide[0] <= narrow[0] <= narrow[1] <= wide[1]
+
+
+# --- reading answers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activity", ACTIVITIES)
+def test_the_taught_sentence_is_read_back(activity):
+    sentence = questions.recognition_answer(activity)
+    for text in (sentence, sentence.upper(), f"  {sentence} It keeps a rhythm."):
+        assert evaluation.parse_activity(text, ACTIVITIES) == activity
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "I cannot know.", "Either sitting or standing.", "An understanding of lyings.", "climbing", "sitting, not lying"],
+)
+def test_an_answer_that_names_none_or_several_is_unclear(text):
+    assert evaluation.parse_activity(text, ACTIVITIES) == "unclear"
+
+
+def test_the_order_of_names_cannot_change_what_is_read():
+    for text in ("The person is climbing stairs.", "walking or sitting", "standing still"):
+        read = {evaluation.parse_activity(text, names) for names in (ACTIVITIES, ACTIVITIES[::-1], set(ACTIVITIES))}
+        assert len(read) == 1
+
+
+def test_the_order_of_activities_is_fixed(report):
+    """Names collected in a set change their order with the interpreter's hash seed."""
+    assert isinstance(ACTIVITIES, tuple)
+    assert report.activities == sorted(SIX)
+
+
+# --- scoring answers ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def imu(hapt_windows):
+    return signals.to_array(hapt_windows.select(range(0, 15, 3)))
+
+
+def one_pass(model, processor, window, sentence):
+    """Log-probability by one full pass over prompt and answer together."""
+    conversation = processor.conversation([(QUESTION, sentence)])
+    ids, labels = (torch.tensor([conversation[name]]) for name in ("input_ids", "labels"))
+    with torch.inference_mode():
+        logits = model(input_ids=ids, **processor.feature_extractor(window)).logits
+    steps, taught = logits[0, :-1].log_softmax(-1), labels[0, 1:] != -100
+    return steps[taught].gather(1, labels[0, 1:][taught][:, None]).sum().item()
+
+
+def test_a_shared_prompt_gives_the_scores_of_separate_passes(tiny_llasa, imu):
+    model, processor = tiny_llasa
+    scores = evaluation.score_labels(model, processor, imu[:2], QUESTION, SENTENCES, progress=False)
+    apart = [[one_pass(model, processor, window, sentence) for sentence in SENTENCES] for window in imu[:2]]
+    np.testing.assert_allclose(scores, apart, atol=1e-4)
+
+
+def test_scores_do_not_depend_on_the_batch(tiny_llasa, imu):
+    model, processor = tiny_llasa
+    score = lambda size: evaluation.score_labels(model, processor, imu, QUESTION, SENTENCES, size, progress=False)
+    assert score(1).shape == (len(imu), 6)
+    np.testing.assert_allclose(score(1), score(2), atol=1e-4)
+    np.testing.assert_allclose(score(1), score(16), atol=1e-4)
+
+
+def test_a_sentence_scores_the_same_whatever_stands_beside_it(tiny_llasa, imu):
+    model, processor = tiny_llasa
+    score = lambda sentences: evaluation.score_labels(model, processor, imu[:2], QUESTION, sentences, progress=False)
+    together = score(["Yes.", *SENTENCES])
+    np.testing.assert_allclose(score(["Yes."]), together[:, :1], atol=1e-4)
+    np.testing.assert_allclose(score(SENTENCES[::-1]), together[:, :0:-1], atol=1e-4)
+
+
+def test_nothing_to_score_is_refused(tiny_llasa, imu):
+    with pytest.raises(ModelError, match="no sentence"):
+        evaluation.score_labels(*tiny_llasa, imu, QUESTION, [])
+
+
+def test_answers_come_one_per_window_in_order(tiny_llasa, imu):
+    model, processor = tiny_llasa
+    ask = lambda windows, size: evaluation.answers(model, processor, windows, QUESTION, size, 4, progress=False)
+    assert len(ask(imu, 2)) == len(imu)
+    assert ask(imu, 2) == ask(imu, 5)
+    assert ask(imu[::-1], 5) == ask(imu, 5)[::-1]
+
+
+def test_an_unplugged_sensor_is_refused_unless_it_is_a_control(tiny_llasa, imu):
+    model, processor = tiny_llasa
+    nothing = evaluation.zeroed(imu[:1])
+    assert nothing.shape == imu[:1].shape
+    assert not nothing.any()
+    with pytest.raises(ModelError, match="gravity"):
+        evaluation.answers(model, processor, nothing, QUESTION)
+    assert len(evaluation.answers(model, processor, nothing, QUESTION, max_new_tokens=2, check_units=False)) == 1
+    assert evaluation.score_labels(model, processor, nothing, QUESTION, ["Yes."], check_units=False).shape == (1, 1)
+
+
+def test_the_best_is_the_highest_score():
+    assert answering.best([[-3.0, -1.0, -2.0], [0.0, -1.0, -9.0]], ["a", "b", "c"]) == ["b", "a"]
+
+
+# --- the whole test, and its report -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def people(hapt_windows):
+    """Two people to learn from, one to test on."""
+    return signals.split_by_subject(hapt_windows, test=["hapt-02"], validation=[])
+
+
+@pytest.fixture(scope="module")
+def baselines(people):
+    limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig()).eval()
+    train = people["train"]
+    return evaluation.fit_baselines(signals.to_array(train), train["activity"], limu_bert, seed=0)
+
+
+@pytest.fixture(scope="module")
+def report(tiny_llasa, people, baselines):
+    return evaluation.evaluate(*tiny_llasa, people["test"], baselines, profiles.load("smoke").evaluate, "smoke")
+
+
+def test_baselines_learn_from_two_people_what_helps_with_a_third(people, baselines):
+    imu, true = signals.to_array(people["test"]), people["test"]["activity"]
+    predicted = baselines.predict(imu)
+    majority = evaluation.macro_f1(true, predicted.pop("majority class"))
+    assert set(predicted) == {
+        "random forest, 132 statistics",
+        "logistic regression, 132 statistics",
+        "LIMU-BERT, linear probe",
+    }
+    for name, said in predicted.items():
+        assert evaluation.macro_f1(true, said) > majority + 0.3, name
+
+
+def test_every_system_is_tested_on_the_same_windows(report, people):
+    test = people["test"]
+    assert report.true == list(test["activity"])
+    assert report.subjects == list(test["subject"])
+    assert [system.name for system in report.systems[:3]] == [SCORED, GENERATED, ZEROED]
+    assert [system.kind for system in report.systems] == ["model", "model", "control"] + 4 * ["baseline"]
+    assert {len(system.predicted) for system in report.systems} == {len(test)}
+
+
+def test_an_unplugged_sensor_gets_one_answer_for_all(report):
+    assert len(set(report[ZEROED].predicted)) == 1
+
+
+def test_scores_follow_from_the_predictions(report):
+    for system in report.systems:
+        assert system.accuracy == pytest.approx(accuracy_score(report.true, system.predicted))
+        assert system.macro_f1 == pytest.approx(evaluation.macro_f1(report.true, system.predicted))
+        assert system.unclear == pytest.approx(system.predicted.count("unclear") / len(report.true))
+        assert system.interval[0] <= system.macro_f1 <= system.interval[1]
+
+
+def test_a_report_keeps_every_answer_with_its_label(report):
+    assert [example["activity"] for example in report.examples] == report.true
+    read = [evaluation.parse_activity(example["answer"], report.activities) for example in report.examples]
+    assert read == report[GENERATED].predicted
+
+
+def test_a_report_comes_back_as_it_was(report, tmp_path):
+    path = tmp_path / "report.json"
+    report.save(path)
+    again = evaluation.Report.load(path)
+    assert again == report
+    assert str(again) == str(report)
+
+
+def test_a_report_prints_a_row_per_system(report):
+    lines = str(report).splitlines()
+    assert lines[0] == f"{len(report.true)} windows of 1 unseen subjects, profile smoke"
+    assert len(lines) == 2 + len(report.systems)
+    assert [line.startswith(system.name) for line, system in zip(lines[2:], report.systems, strict=True)] == 7 * [True]
+    assert [row["system"] for row in report.rows()] == [system.name for system in report.systems]
+
+
+def test_a_confusion_matrix_counts_every_window_once(report):
+    counts, labels = report.confusion(GENERATED)
+    assert labels == [*report.activities, "unclear"]
+    assert counts.shape == (6, 7)
+    assert counts.sum(axis=1).tolist() == [report.true.count(name) for name in report.activities]
+    hits = sum(one == other for one, other in zip(report.true, report[GENERATED].predicted, strict=True))
+    assert np.trace(counts) == hits
+
+
+def test_accuracy_per_person_averages_to_the_whole():
+    true, predicted, subjects = clustered(people=4)
+    system = System.score("guess", "model", true, predicted, subjects, draws=10)
+    report = evaluation.Report("test", list(true), list(subjects), [system])
+    each = report.per_subject("guess")
+    assert list(each) == sorted(set(subjects))
+    assert np.mean(list(each.values())) == pytest.approx(system.accuracy)
+
+
+def test_a_system_that_is_not_there_is_answered_with_those_that_are(report):
+    with pytest.raises(KeyError, match="random forest"):
+        report["oracle"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"profile": "x"}', '{"systems": [{"name": "x"}]}'])
+def test_a_broken_report_is_refused_in_one_sentence(tmp_path, text):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(ArtifactError, match="llasa evaluate"):
+        evaluation.Report.load(path)
+
+
+def test_a_report_is_plain_json(report, tmp_path):
+    report.save(tmp_path / "report.json")
+    assert set(json.loads((tmp_path / "report.json").read_text())) == {
+        "profile", "true", "subjects", "systems", "examples",
+    }  # fmt: skip
+
+
+def test_fewer_windows_still_hold_every_activity(tiny_llasa, people):
+    settings = profiles.load("smoke").evaluate.model_copy(update={"windows": 20, "bootstrap": 5})
+    report = evaluation.evaluate(*tiny_llasa, people["test"], settings=settings)
+    assert len(report.true) == 20
+    assert set(report.true) == set(people["test"]["activity"])
+
+
+def test_validation_scores_by_probability_alone(tiny_llasa, people):
+    windows = people["test"].select(range(0, 60, 4))
+    found = evaluation.validate(*tiny_llasa, windows, profiles.load("smoke").evaluate)
+    assert set(found) == {"accuracy", "macro-F1", "windows"}
+    assert found["windows"] == len(windows)
+    assert 0 <= found["macro-F1"] <= 1

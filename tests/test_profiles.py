@@ -1,0 +1,124 @@
+"""Promises of ``llasa_lib.profiles``: one dial, checked, and every mistake in it named."""
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from llasa_lib import profiles
+from llasa_lib.errors import ProfileError
+
+
+def written(tmp_path, change):
+    """A profile file: smoke with a change made to its dictionary."""
+    values = yaml.safe_load((profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8"))
+    change(values)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def refusal(path):
+    with pytest.raises(ProfileError) as caught:
+        profiles.load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", ["smoke", "cpu", "colab", "paper"])
+def test_every_profile_loads_under_its_own_name(name):
+    profile = profiles.load(name)
+    assert profile.name == name
+    assert not set(profile.data.test_subjects) & set(profile.data.validation_subjects)
+
+
+def test_the_four_profiles_are_all_there_are():
+    assert profiles.names() == ["colab", "cpu", "paper", "smoke"]
+
+
+def test_all_but_smoke_are_tested_on_the_same_nine_people():
+    people = [profiles.load(name).data.test_subjects for name in ("cpu", "colab", "paper")]
+    assert people[0] == people[1] == people[2]
+    assert people[0] == [f"hapt-{n:02d}" for n in (2, 4, 9, 10, 12, 13, 18, 20, 24)]
+
+
+def test_paper_is_the_published_recipe():
+    paper = profiles.load("paper")
+    assert paper.language_model.name == "lmsys/vicuna-7b-v1.5"
+    assert (paper.align.steps_per_token, paper.align.summary_tokens, paper.align.learning_rate) == (1, 0, 1e-4)
+    assert (paper.tune.rank, paper.tune.alpha, paper.tune.learning_rate) == (8, 8, 3e-5)
+
+
+def test_the_environment_turns_the_dial(monkeypatch):
+    monkeypatch.setenv("LLASA_PROFILE", "smoke")
+    assert profiles.load().name == "smoke"
+    assert profiles.load("cpu").name == "cpu"
+
+
+def test_without_a_word_the_machine_decides(monkeypatch):
+    import torch
+
+    monkeypatch.delenv("LLASA_PROFILE", raising=False)
+    for gpu, name in ((False, "cpu"), (True, "colab")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        assert profiles.default_name() == name
+
+
+def test_a_reader_may_give_a_file(tmp_path):
+    path = written(tmp_path, lambda values: values.update(name="mine", seed=7))
+    assert (profiles.load(path).name, profiles.load(str(path)).seed) == ("mine", 7)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    assert "colab, cpu, paper, smoke" in refusal("huge")
+
+
+def test_an_unknown_key_is_named_with_its_place(tmp_path):
+    message = refusal(written(tmp_path, lambda values: values["tune"].update(ranks=4)))
+    assert "tune.ranks" in message
+    assert "not a known key" in message
+
+
+def test_a_missing_key_is_named_with_its_place(tmp_path):
+    assert "align.epochs" in refusal(written(tmp_path, lambda values: values["align"].pop("epochs")))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("align", "learning_rate", -1.0),
+        ("align", "caption_share", 1.5),
+        ("encoder", "mask_ratio", 1.0),
+        ("tune", "rank", 0),
+        ("tune", "turns", 6),
+        ("tune", "scheduler", "step"),
+        ("language_model", "chat", "llama"),
+        ("data", "test_subjects", []),
+        ("evaluate", "batch_size", "many"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_place(tmp_path, section, key, value):
+    assert f"{section}.{key}" in refusal(written(tmp_path, lambda values: values[section].update({key: value})))
+
+
+def test_nobody_is_both_tested_on_and_chosen_by(tmp_path):
+    message = refusal(written(tmp_path, lambda values: values["data"].update(validation_subjects=["hapt-02"])))
+    assert "hapt-02" in message
+
+
+def test_a_model_without_any_sensor_token_is_refused(tmp_path):
+    change = lambda values: values["align"].update(steps_per_token=0, summary_tokens=0)
+    assert "no sensor token" in refusal(written(tmp_path, change))
+
+
+@pytest.mark.parametrize("text", ["name: [", "- a list", "", "just words"])
+def test_what_is_not_a_profile_is_refused(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert "mine.yaml" in refusal(path)
+
+
+def test_a_loaded_profile_cannot_be_changed():
+    profile = profiles.load("smoke")
+    with pytest.raises(ValidationError):
+        profile.seed = 1
