@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .errors import LlasaError
@@ -110,8 +111,9 @@ def ask(
     with console.status("reading the recording and the model"):
         replies = asking.ask(file, question, start=start, windows=windows, max_new_tokens=tokens, profile=profile)
     for reply in replies:
-        console.print(f"\n[bold]{reply.start:.1f} to {reply.end:.1f} s[/bold]  {question}")
-        console.print(f"  {reply.answer}", style="green", highlight=False)
+        # A bracket in a question or an answer is text, not rich's markup.
+        console.print(f"\n[bold]{reply.start:.1f} to {reply.end:.1f} s[/bold]  {escape(question)}")
+        console.print(f"  {reply.answer}", style="green", highlight=False, markup=False)
         table = Table(show_header=False, box=None, padding=(0, 2))
         table.add_row("measured in the signal", reply.evidence)
         table.add_row("probability of each activity", reply.shares_text())

@@ -1,0 +1,98 @@
+"""Promises of ``llasa_lib.asking``: one answer per window, with what was measured and how the model divides its belief."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from llasa_lib import asking, captions, questions, signals
+from llasa_lib.errors import ArtifactError, ModelError, RecordingError
+from llasa_lib.recordings import ACTIVITIES
+
+SIX = list(ACTIVITIES[:6])
+QUESTION = questions.RECOGNITION_QUESTION
+scores = hnp.arrays(float, st.tuples(st.integers(1, 4), st.integers(1, 6)), elements=st.floats(-500, 0))
+
+
+@pytest.fixture(scope="module")
+def imu(hapt_windows):
+    return signals.to_array(hapt_windows.select(range(0, 9, 4)))
+
+
+@pytest.fixture(scope="module")
+def replies(tiny_llasa, imu):
+    return asking.ask_windows(*tiny_llasa, imu, QUESTION, SIX, starts=[0, 6, 12], max_new_tokens=4)
+
+
+def save(recording, path, seconds, start=20.0):
+    rows = (recording.time >= start) & (recording.time < start + seconds)
+    header = "time,ax,ay,az,gx,gy,gz"
+    values = np.column_stack([recording.time, recording.imu])[rows]
+    np.savetxt(path, values, delimiter=",", header=header, comments="")
+    return path
+
+
+@settings(max_examples=40, deadline=None)
+@given(scores)
+def test_shares_sum_to_one_and_keep_the_order_of_scores(values):
+    shares = asking.shares(values)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    for row, share in zip(values, shares, strict=True):
+        assert (np.diff(share[np.argsort(row)]) >= 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(scores, st.floats(-1000, 1000))
+def test_shares_depend_on_differences_of_log_probability_only(values, shift):
+    np.testing.assert_allclose(asking.shares(values), asking.shares(values + shift), atol=1e-9)
+
+
+def test_every_window_gets_its_own_reply(replies, imu):
+    assert [(reply.start, reply.end) for reply in replies] == [(0, 6), (6, 12), (12, 18)]
+    for reply, window in zip(replies, imu, strict=True):
+        np.testing.assert_array_equal(reply.imu, window)
+        assert list(reply.shares) == SIX
+        assert sum(reply.shares.values()) == pytest.approx(1)
+
+
+def test_the_evidence_is_true_of_the_window(replies):
+    for reply in replies:
+        claims = captions.check_text(reply.evidence, reply.imu)
+        assert claims
+        assert all(claim.holds for claim in claims)
+
+
+def test_the_evidence_never_names_the_activity(replies):
+    assert not [name for reply in replies for name in ACTIVITIES if name in reply.evidence.lower()]
+
+
+def test_shares_are_told_from_the_likeliest_down():
+    reply = asking.Reply(0, 6, None, "", "", {"walking": 0.25, "sitting": 0.7, "lying": 0.05})
+    assert reply.shares_text() == "sitting 70%, walking 25%, lying 5%"
+    assert reply.shares_text(1) == "sitting 70%"
+
+
+def test_a_window_without_gravity_is_refused(tiny_llasa, imu):
+    with pytest.raises(ModelError, match="gravity"):
+        asking.ask_windows(*tiny_llasa, imu * 0, QUESTION, SIX)
+
+
+def test_a_file_is_asked_window_by_window(hapt_recordings, smoke_home, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLASA_HOME", str(smoke_home))
+    path = save(hapt_recordings[0], tmp_path / "mine.csv", seconds=20)
+    found = asking.ask(path, QUESTION, start=5, windows=9, max_new_tokens=2, profile="smoke")
+    assert [(reply.start, reply.end) for reply in found] == [(6, 12), (12, 18)]
+
+
+def test_a_bad_file_is_told_before_a_model_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLASA_HOME", str(tmp_path))
+    with pytest.raises(RecordingError, match="no such file"):
+        asking.ask(tmp_path / "none.csv", QUESTION, profile="smoke")
+
+
+def test_a_good_file_without_a_model_says_how_to_make_one(hapt_recordings, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLASA_HOME", str(tmp_path))
+    path = save(hapt_recordings[0], tmp_path / "mine.csv", seconds=8)
+    with pytest.raises(ArtifactError, match="llasa tune"):
+        asking.ask(path, QUESTION, profile="smoke")
