@@ -5,7 +5,6 @@
 """
 
 import numpy as np
-import torch
 from peft import LoraConfig, get_peft_model
 
 from . import files, signals, training
@@ -85,9 +84,7 @@ def tune(model, processor, corpus, settings, folder, seed):
     (peft.PeftModel, list of dict)
         The tuned model and its loss curve.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # the adapter's first weights must not depend on what ran before in this process
-        tuned = add_adapter(model, settings)
+    tuned = add_adapter(model, settings)
     history = training.fit(
         tuned,
         Conversations(

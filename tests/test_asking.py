@@ -1,4 +1,4 @@
-"""Promises of ``llasa_lib.asking``: one answer per window, with what was measured and how the model divides its belief."""
+"""Promises of ``llasa_lib.asking``: one answer per window, what was measured, and how the model divides its belief."""
 
 import numpy as np
 import pytest

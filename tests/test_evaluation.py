@@ -32,9 +32,7 @@ def two(pairs):
 @given(pairs)
 def test_macro_f1_is_the_mean_over_activities_that_occur(pairs):
     true, predicted = two(pairs)
-    each = [
-        f1_score([t == name for t in true], [p == name for p in predicted], zero_division=0) for name in set(true)
-    ]
+    each = [f1_score([t == name for t in true], [p == name for p in predicted], zero_division=0) for name in set(true)]
     assert evaluation.macro_f1(true, predicted) == pytest.approx(np.mean(each))
 
 
@@ -113,7 +111,14 @@ def test_the_taught_sentence_is_read_back(activity):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "I cannot know.", "Either sitting or standing.", "An understanding of lyings.", "climbing", "sitting, not lying"],
+    [
+        "",
+        "I cannot know.",
+        "Either sitting or standing.",
+        "An understanding of lyings.",
+        "climbing",
+        "sitting, not lying",
+    ],
 )
 def test_an_answer_that_names_none_or_several_is_unclear(text):
     assert evaluation.parse_activity(text, ACTIVITIES) == "unclear"

@@ -38,9 +38,14 @@ def test_an_exception_leaves_the_old_content(tmp_path, old, new):
     target.unlink(missing_ok=True)
     if old is not None:
         target.write_bytes(old)
-    with pytest.raises(KeyboardInterrupt), files.atomic(target) as temporary:
-        temporary.write_bytes(new)
-        raise KeyboardInterrupt
+
+    def die():
+        with files.atomic(target) as temporary:
+            temporary.write_bytes(new)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        die()
     assert (target.read_bytes() if target.exists() else None) == old
     assert leftovers(tmp_path) == []
 
@@ -59,10 +64,15 @@ def test_an_exception_leaves_the_old_folder(tmp_path):
     target = tmp_path / "stage"
     target.mkdir()
     (target / "old").write_text("old")
-    with pytest.raises(ValueError, match="stop"), files.atomic(target) as temporary:
-        temporary.mkdir()
-        (temporary / "half").write_text("half")
-        raise ValueError("stop")
+
+    def die():
+        with files.atomic(target) as temporary:
+            temporary.mkdir()
+            (temporary / "half").write_text("half")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        die()
     assert [path.name for path in target.iterdir()] == ["old"]
     assert leftovers(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""Promises of ``llasa_lib.plots``, ``widgets`` and ``notebook``: units on every axis, colours told apart, nothing computed."""
+"""Promises of ``plots``, ``widgets`` and ``notebook``: units on every axis, colours told apart, nothing computed."""
 
 import matplotlib
 import matplotlib.pyplot as plt
