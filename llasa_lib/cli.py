@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Console(soft_wrap=True)  # a path that is broken over two lines cannot be copied
 
 ProfileOption = Annotated[
     str | None,

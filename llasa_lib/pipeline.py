@@ -15,6 +15,7 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from . import encoder, evaluation, files, model, profiles, questions, recordings, signals, training, tuning
 from .errors import ArtifactError
@@ -236,7 +237,7 @@ class Pipeline:
             with FileLock(_parent(self.folder / f".{name}.lock")):
                 if self._made_from(name) != wanted:  # another process may have made it in the meantime
                     self._make(name, make, target, wanted)
-        return load(target)
+        return _loaded(load, target)
 
     def _make(self, name, make, target, wanted):
         print(f"llasa: making {name} ({self.profile.name} profile) ...", flush=True)
@@ -306,6 +307,16 @@ def _load_splits(folder):
         raise ArtifactError(f"{folder} is incomplete ({error}). Delete it and run the stage again.") from error
 
 
+def _loaded(load, folder):
+    try:
+        return load(folder)
+    except (OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(
+            f"{folder} holds a broken file ({reason}). Delete the folder and run the stage again."
+        ) from error
+
+
 def _load_encoder(folder):
     return encoder.LimuBertForPreTraining.from_pretrained(folder).eval()
 
@@ -322,7 +333,7 @@ def ready(profile=None):
     folder = run.folder / "tune"
     if not (folder / "stage.json").exists():
         raise ArtifactError(f"No tuned model under {folder}. Make one with: llasa tune --profile {run.profile.name}")
-    return model.load(folder)
+    return _loaded(model.load, folder)
 
 
 __all__ = ["STAGES", "Pipeline", "ready"]
