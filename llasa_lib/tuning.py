@@ -5,6 +5,7 @@
 """
 
 import numpy as np
+import torch
 from peft import LoraConfig, get_peft_model
 
 from . import files, signals, training
@@ -84,7 +85,9 @@ def tune(model, processor, corpus, settings, folder, seed):
     (peft.PeftModel, list of dict)
         The tuned model and its loss curve.
     """
-    tuned = add_adapter(model, settings)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # the adapter's first weights must not depend on what ran before in this process
+        tuned = add_adapter(model, settings)
     history = training.fit(
         tuned,
         Conversations(

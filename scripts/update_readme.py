@@ -43,6 +43,9 @@ def example(run):
     for question in QUESTIONS:
         reply = asking.ask_windows(model, processor, stranger["imu"][None], question, activities)[0]
         lines.append(f"> **{question}** {reply.answer}  ")
+    lines += [
+        f"> *Measured by a program, for comparison:* {reply.evidence}",
+    ]
     return "\n".join(lines)
 
 
