@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import captions, evaluation, pipeline, questions, recordings, signals, training
+from . import captions, evaluation, pipeline, recordings, signals, training
 from .errors import RecordingError
 
 
@@ -51,9 +51,8 @@ def ask_windows(model, processor, imu, question, activities, starts=None, max_ne
     -------
     list of Reply
     """
-    sentences = [questions.recognition_answer(activity) for activity in activities]
     texts = evaluation.answers(model, processor, imu, question, max_new_tokens=max_new_tokens, progress=False)
-    scores = evaluation.score_labels(model, processor, imu, questions.RECOGNITION_QUESTION, sentences, progress=False)
+    scores = evaluation.score_activities(model, processor, imu, activities, progress=False)
     starts = [0.0] * len(imu) if starts is None else starts
     seconds = imu.shape[1] / 20.0
     return [

@@ -7,6 +7,7 @@
 
 import ast
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -39,7 +40,14 @@ def sha256(path):
 
 def code(path):
     """Python source as its meaning: without comments, docstrings and layout, so that better prose retrains nothing."""
-    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    path = Path(path)
+    return _code(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
+@functools.cache
+def _code(path, *stamp):
+    """Parsed once per state of the file: every stage asks for the code of the stages before it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):

@@ -11,6 +11,7 @@ Notable features:
 - in training, logits are computed only where there is a label.
 """
 
+import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from huggingface_hub.dataclasses import strict
+from safetensors import SafetensorError
 from torch import nn
 from tqdm import tqdm
 from transformers import (
@@ -84,6 +86,8 @@ class LlasaConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
+        # Copies: to put a configuration into another resets its attention setting, and a live model shares its own.
+        self.encoder_config, self.text_config = copy.deepcopy(self.encoder_config), copy.deepcopy(self.text_config)
         super().__post_init__(**kwargs)
         # Whether input and output embeddings are one matrix is the language model's property.
         self.tie_word_embeddings = bool(self.text_config.tie_word_embeddings)
@@ -672,9 +676,8 @@ def alignment_samples(corpus, epochs, caption_share, seed):
     """
     rng = np.random.default_rng(seed)
     captions, questions = corpus["caption"], corpus["questions"]
-    order = np.concatenate([rng.permutation(len(corpus)) for _ in range(int(np.ceil(epochs)))])
     samples = []
-    for row in order[: round(epochs * len(corpus))].tolist():
+    for row in training.passes(len(corpus), epochs, rng):
         if rng.random() < caption_share:
             samples.append((row, [(CAPTION_PROMPT, captions[row])]))
         else:
@@ -866,22 +869,17 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
             processor, signals.to_array(corpus), samples, settings.batch_size, seed, wanted if weight else None
         ),
         folder,
-        epochs=1,  # the samples already hold every pass, each with its own choice of question
-        batch_size=settings.batch_size,
-        accumulate=settings.accumulate,
-        learning_rate=settings.learning_rate,
-        scheduler=settings.scheduler,
-        warmup_ratio=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        seed=seed,
+        settings,
+        seed,
         collate=lambda batch: collate(batch, processor.tokenizer.pad_token_id),
+        repeat=False,  # the samples hold every pass, each with its own choice of question
         shuffle=False,
         description="alignment",
     )
 
 
 def save(model, processor, folder):
-    """Write model (safetensors) and processor to a folder, whole or not at all."""
+    """Write a model (safetensors; of a LoRA model the adapter) and its processor to a folder, whole or not at all."""
     with files.atomic(folder) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
@@ -921,7 +919,7 @@ def load(folder, dtype=None):
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, folder).merge_and_unload()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{os.fspath(folder)} does not hold a complete LLaSA model ({str(error).splitlines()[0]}). "
             "Make it again with: llasa tune"

@@ -7,7 +7,6 @@
 """
 
 import json
-import logging
 import os
 import time
 from pathlib import Path
@@ -36,8 +35,6 @@ _INGREDIENTS = {
     "tune": (("align",), ("tuning.py",), ("tune",)),
     "evaluate": (("tune",), ("evaluation",), ("evaluate",)),
 }
-
-log = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -127,7 +124,6 @@ class Pipeline:
         data = self.profile.data
         windows = signals.make_windows(self._recordings(), rate=data.rate, length=data.length)
         splits = signals.split_by_subject(windows, test=data.test_subjects, validation=data.validation_subjects)
-        signals.check_disjoint(splits)
         _save_splits(splits, folder)
 
     def _pretrain(self, folder, work):
@@ -163,8 +159,7 @@ class Pipeline:
         settings = self.profile.align
         llasa, processor, corpus = self._build(settings.steps_per_token, settings.summary_tokens)
         history = model.align(llasa, processor, corpus, settings, work, self.profile.seed)
-        llasa.save_pretrained(folder)
-        processor.save_pretrained(folder)
+        model.save(llasa, processor, folder)
         _write_json(history, folder / "history.json")
 
     def _compare(self, folder, work):
@@ -204,8 +199,7 @@ class Pipeline:
         llasa, processor = self.align()
         corpus = self.caption()["train"]
         tuned, history = tuning.tune(llasa, processor, corpus, self.profile.tune, work, self.profile.seed)
-        tuned.save_pretrained(folder)
-        processor.save_pretrained(folder)
+        model.save(tuned, processor, folder)
         _write_json(history, folder / "history.json")
 
     def _evaluate(self, folder, work):

@@ -75,13 +75,10 @@ def confusion(report, system, ax=None):
     return ax
 
 
-def scores(values, activities, ax=None):
-    """Log-probabilities of the activities' sentences as shares that sum to 1."""
-    values = np.asarray(values, dtype=float)
-    shares = np.exp(values - values.max())
-    shares = shares / shares.sum()
+def shares(values, activities, ax=None):
+    """How a model shares its probability among the activities' sentences, see :func:`asking.shares`."""
     ax = ax or plt.subplots(figsize=(6, 2.6), layout="constrained")[1]
-    ax.barh(list(activities), shares, color=[ACTIVITY_COLOURS[name] for name in activities])
+    ax.barh(list(activities), list(values), color=[ACTIVITY_COLOURS[name] for name in activities])
     ax.set(xlim=(0, 1), xlabel="share of probability among these sentences")
     ax.invert_yaxis()
     return ax
@@ -171,7 +168,7 @@ def reply(answered, truth=None):
     window(answered.imu, (axes["acceleration"], axes["rotation"]))
     axes["acceleration"].sharex(axes["rotation"])
     axes["acceleration"].set_title(f"“{printable(answered.answer[:70])}”", loc="left", style="italic")
-    scores(np.log(np.maximum(list(answered.shares.values()), 1e-12)), list(answered.shares), axes["shares"])
+    shares(answered.shares.values(), answered.shares, axes["shares"])
     axes["shares"].set(xlabel="share of probability", title=f"label: {truth}" if truth else "")
     return axes
 

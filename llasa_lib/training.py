@@ -129,21 +129,16 @@ def fit(
     model,
     dataset,
     folder,
-    *,
-    epochs,
-    batch_size,
-    learning_rate,
+    settings,
     seed,
+    *,
     collate=None,
     groups=None,
-    accumulate=1,
-    warmup_ratio=0.0,
-    scheduler="cosine",
-    weight_decay=0.0,
+    repeat=True,
+    shuffle=True,
     max_grad_norm=1.0,
     log_every=5,
     save_every=50,
-    shuffle=True,
     callbacks=(),
     description="training",
 ):
@@ -156,12 +151,15 @@ def fit(
     dataset : torch or datasets Dataset
     folder : path
         Checkpoints live here while the run lasts.
-    epochs, batch_size, learning_rate, seed, accumulate, warmup_ratio, scheduler, weight_decay
-        As in a profile.
+    settings : profiles.Training
+    seed : int
+        Of the order, and of whatever the model draws.
     collate : callable, optional
         List of samples -> dict of tensors.
     groups : dict of str to float, optional
         Part of a parameter name -> learning rate, for those that differ from ``learning_rate``.
+    repeat : bool
+        False runs through the data set once, for one that holds all passes already (:func:`passes`).
     shuffle : bool
         False keeps the order of the data set, for one that was put in order already (:func:`order_by_length`).
 
@@ -181,16 +179,17 @@ def fit(
     set_seed(seed)
     cuda = torch.cuda.is_available()
     modern = cuda and torch.cuda.get_device_capability()[0] >= 8
-    steps = math.ceil(len(dataset) / (batch_size * accumulate)) * epochs
+    epochs = settings.epochs if repeat else 1
+    steps = math.ceil(len(dataset) / (settings.batch_size * settings.accumulate)) * epochs
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=epochs,
-        per_device_train_batch_size=batch_size,
-        gradient_accumulation_steps=accumulate,
-        learning_rate=learning_rate,
-        lr_scheduler_type=scheduler,
-        warmup_steps=int(warmup_ratio * steps),
-        weight_decay=weight_decay,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulate,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=int(settings.warmup_ratio * steps),
+        weight_decay=settings.weight_decay,
         max_grad_norm=max_grad_norm,
         logging_steps=log_every,
         logging_nan_inf_filter=False,
@@ -239,6 +238,17 @@ def _last_complete(folder):
             return found
         shutil.rmtree(found)
     return None
+
+
+def passes(count, epochs, rng):
+    """Rows of a data set of ``count`` in the order of ``epochs`` shuffled passes, the last of which may be a part.
+
+    Returns
+    -------
+    list of int
+    """
+    order = [row for _ in range(math.ceil(epochs)) for row in rng.permutation(count).tolist()]
+    return order[: round(epochs * count)]
 
 
 def order_by_length(lengths, batch_size, seed):

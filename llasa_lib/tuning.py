@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 
-from . import files, signals, training
+from . import signals, training
 from .model import Conversations, collate
 
 
@@ -29,9 +29,8 @@ def tuning_samples(corpus, turns, epochs, seed):
     """
     rng = np.random.default_rng(seed)
     questions = corpus["questions"]
-    order = np.concatenate([rng.permutation(len(corpus)) for _ in range(int(np.ceil(epochs)))])
     samples = []
-    for row in order[: round(epochs * len(corpus))].tolist():
+    for row in training.passes(len(corpus), epochs, rng):
         pairs = questions[row]
         named = [n for n, pair in enumerate(pairs) if pair["kind"] == "recognition"][:1]
         others = [n for n in range(len(pairs)) if n not in named]
@@ -98,24 +97,12 @@ def tune(model, processor, corpus, settings, folder, seed):
             seed,
         ),
         folder,
-        epochs=1,  # the samples already hold every pass
-        batch_size=settings.batch_size,
-        accumulate=settings.accumulate,
-        learning_rate=settings.learning_rate,
+        settings,
+        seed,
         groups={"projector": settings.projector_learning_rate},
-        scheduler=settings.scheduler,
-        warmup_ratio=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        seed=seed,
         collate=lambda batch: collate(batch, processor.tokenizer.pad_token_id),
+        repeat=False,
         shuffle=False,
         description="tuning",
     )
     return tuned, history
-
-
-def save(tuned, processor, folder):
-    """Write the adapter (with the projector) and the processor to a folder, whole or not at all."""
-    with files.atomic(folder) as temporary:
-        tuned.save_pretrained(temporary)
-        processor.save_pretrained(temporary)

@@ -1,5 +1,7 @@
 """Shared fixtures: real HAPT recordings of three people, read once."""
 
+import copy
+
 import pytest
 
 
@@ -28,6 +30,20 @@ def tiny_llasa(hapt_windows):
     limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig()).eval()
     llasa, processor = model.build(limu_bert, signals.to_array(hapt_windows), language_model, 24, 4, True, seed=0)
     return llasa.eval(), processor
+
+
+@pytest.fixture
+def llasa(tiny_llasa):
+    """A copy of that model that a test may change."""
+    return copy.deepcopy(tiny_llasa[0])
+
+
+@pytest.fixture(scope="session")
+def corpus(hapt_windows):
+    """Captions and questions of the first 96 windows."""
+    from llasa_lib import questions
+
+    return questions.make_corpus(hapt_windows.select(range(96)))
 
 
 @pytest.fixture(scope="session")

@@ -117,11 +117,22 @@ def test_the_taught_sentence_is_read_back(activity):
         "Either sitting or standing.",
         "An understanding of lyings.",
         "climbing",
-        "sitting, not lying",
+        "sitting or lying",
+        "The person is not walking.",
+        "The person isn't really walking.",
+        "neither sitting nor standing",
     ],
 )
 def test_an_answer_that_names_none_or_several_is_unclear(text):
     assert evaluation.parse_activity(text, ACTIVITIES) == "unclear"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sitting, not lying", "sitting rather than standing", "He is not walking, but sitting.", "not moving, sitting"],
+)
+def test_what_an_answer_rules_out_does_not_hide_what_it_names(text):
+    assert evaluation.parse_activity(text, ACTIVITIES) == "sitting"
 
 
 def test_the_order_of_names_cannot_change_what_is_read():
@@ -246,6 +257,11 @@ def test_every_system_is_tested_on_the_same_windows(report, people):
     assert [system.name for system in report.systems[:3]] == [SCORED, GENERATED, ZEROED]
     assert [system.kind for system in report.systems] == ["model", "model", "control"] + 4 * ["baseline"]
     assert {len(system.predicted) for system in report.systems} == {len(test)}
+
+
+def test_without_settings_the_profile_in_force_decides(tiny_llasa, people, monkeypatch):
+    monkeypatch.setenv("LLASA_PROFILE", "smoke")
+    assert evaluation.evaluate(*tiny_llasa, people["test"].select(range(4))).systems
 
 
 def test_an_unplugged_sensor_gets_one_answer_for_all(report):

@@ -1,6 +1,5 @@
 """The model and its one way in: units, placeholders, labels, padding, saving, and what stays frozen."""
 
-import copy
 import hashlib
 
 import numpy as np
@@ -27,17 +26,6 @@ def imu(hapt_windows):
     """Windows that differ: the first of each activity."""
     array, activity = signals.to_array(hapt_windows), np.array(hapt_windows["activity"])
     return array[[int(np.flatnonzero(activity == name)[0]) for name in sorted(set(activity))]]
-
-
-@pytest.fixture(scope="module")
-def corpus(hapt_windows):
-    return questions.make_corpus(hapt_windows.select(range(0, 96)))
-
-
-@pytest.fixture
-def llasa(tiny_llasa):
-    """A copy that a test may change."""
-    return copy.deepcopy(tiny_llasa[0])
 
 
 @pytest.fixture(scope="module")
@@ -364,6 +352,23 @@ def test_the_auto_classes_know_the_model(tiny_llasa, imu, tmp_path):
     assert isinstance(its_processor, LlasaProcessor)
     inputs = its_processor(imu=imu, text=QUESTION)
     torch.testing.assert_close(back(**inputs).logits, llasa(**inputs).logits)
+
+
+def test_a_cut_off_weight_file_is_named_in_one_sentence(tiny_llasa, tmp_path):
+    model.save(*tiny_llasa, tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="does not hold a complete LLaSA model"):
+        model.load(tmp_path)
+
+
+def test_a_configuration_made_from_a_live_model_leaves_that_model_as_it_was(llasa, processor, imu):
+    inputs = processor(imu=imu[:1], text=QUESTION)
+    before, attention = llasa(**inputs).logits, llasa.config.text_config._attn_implementation
+    made = LlasaConfig(encoder_config=llasa.config.encoder_config, text_config=llasa.config.text_config)
+    made.text_config.hidden_size = 7
+    assert llasa.config.text_config._attn_implementation == attention
+    torch.testing.assert_close(llasa(**inputs).logits, before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "processor_config.json"])

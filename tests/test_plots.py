@@ -68,11 +68,10 @@ def test_the_legend_hides_no_sample(walk):
     assert walk[:, :3].max() < box.y0
 
 
-def test_scores_are_drawn_as_shares_that_sum_to_one():
-    ax = plots.scores([-1.0, -2.0, -3.0], SIX[:3])
-    widths = [bar.get_width() for bar in ax.patches]
-    assert sum(widths) == pytest.approx(1)
-    assert widths == sorted(widths, reverse=True)
+def test_shares_are_drawn_one_bar_per_activity_in_their_order():
+    ax = plots.shares([0.5, 0.2, 0.3], SIX[:3])
+    assert [bar.get_width() for bar in ax.patches] == [0.5, 0.2, 0.3]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(SIX[:3])
 
 
 @pytest.mark.parametrize(("system", "columns"), [("right", 6), ("silent", 7)])

@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback
 
-from llasa_lib import training
+from llasa_lib import profiles, training
 from llasa_lib.errors import ArtifactError, ModelError
 
-SETTINGS = {"epochs": 1, "batch_size": 4, "learning_rate": 0.05, "seed": 0, "log_every": 2, "save_every": 5}
+SETTINGS = profiles.Training(epochs=1, batch_size=4, learning_rate=0.05)
+OFTEN = {"log_every": 2, "save_every": 5}
 
 
 class Line(nn.Module):
@@ -80,7 +81,10 @@ def kill():
 
 def fit(folder, model=None, data=None, **changes):
     model = model or Line()
-    history = training.fit(model, data or Points(), folder, collate=collate, **{**SETTINGS, **changes})
+    settings = SETTINGS.model_copy(update={k: changes.pop(k) for k in list(changes) if hasattr(SETTINGS, k)})
+    history = training.fit(
+        model, data or Points(), folder, settings, changes.pop("seed", 0), collate=collate, **{**OFTEN, **changes}
+    )
     return model, history
 
 

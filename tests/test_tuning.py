@@ -12,17 +12,6 @@ TUNE = profiles.load("smoke").tune
 QUESTION = questions.RECOGNITION_QUESTION
 
 
-@pytest.fixture(scope="module")
-def corpus(hapt_windows):
-    return questions.make_corpus(hapt_windows.select(range(0, 64)))
-
-
-@pytest.fixture
-def llasa(tiny_llasa):
-    """A copy that a test may change."""
-    return copy.deepcopy(tiny_llasa[0])
-
-
 @pytest.fixture
 def adapted(llasa):
     return tuning.add_adapter(llasa, TUNE)
@@ -125,7 +114,7 @@ def trained(tiny_llasa, corpus, tmp_path_factory):
     model.save(llasa, processor, home / "align")
     settings = TUNE.model_copy(update={"learning_rate": 0.01, "projector_learning_rate": 0.01, "epochs": 1})
     tuned, history = tuning.tune(llasa, processor, corpus, settings, home / "work", seed=0)
-    tuning.save(tuned, processor, home / "tune")
+    model.save(tuned, processor, home / "tune")
     return home, tuned.eval(), history
 
 

@@ -6,7 +6,7 @@
 - ``Report``: prints, plots, saves as JSON.
 """
 
-from .answering import answers, parse_activity, score_labels
+from .answering import answers, parse_activity, score_activities, score_labels
 from .baselines import Baselines, fit_baselines
 from .report import Report, System, bootstrap_interval, macro_f1
 from .run import evaluate, validate, zeroed
@@ -21,6 +21,7 @@ __all__ = [
     "fit_baselines",
     "macro_f1",
     "parse_activity",
+    "score_activities",
     "score_labels",
     "validate",
     "zeroed",

@@ -7,9 +7,12 @@ import torch
 from rich.progress import track
 from transformers import DynamicCache
 
+from .. import questions
 from ..errors import ModelError
 
 UNCLEAR = "unclear"
+# A name right behind one of these is ruled out, not named: "not walking", "rather than sitting", "isn't really lying".
+_NEGATION = r"(?:\b(?:not|no|never|neither|nor|without|rather than|instead of)|n['’]t)\s+(?:\w+\s+)?"
 
 
 def _batches(windows, size, description, progress=True):
@@ -86,6 +89,15 @@ def score_labels(model, processor, windows, question, sentences, batch_size=16, 
     return torch.cat(scores).float().cpu().numpy()
 
 
+def score_activities(model, processor, windows, activities, batch_size=16, **options):
+    """Log-probability of each activity's sentence as the answer to the recognition question: (N, K).
+
+    ``options`` are those of :func:`score_labels`.
+    """
+    sentences = [questions.recognition_answer(activity) for activity in activities]
+    return score_labels(model, processor, windows, questions.RECOGNITION_QUESTION, sentences, batch_size, **options)
+
+
 def _score_batch(model, inputs, targets, real):
     """Scores (B, K) of K sentences (K, L) behind B prompts."""
     batch, sentences = len(inputs["input_ids"]), len(targets)
@@ -109,7 +121,7 @@ def _score_batch(model, inputs, targets, real):
 
 
 def parse_activity(answer, activities):
-    """The one activity an answer names, or ``"unclear"`` when it names none or several.
+    """The one activity an answer names, or ``"unclear"`` when it names none or several; "not walking" names none.
 
     Parameters
     ----------
@@ -120,7 +132,10 @@ def parse_activity(answer, activities):
     -------
     str
     """
-    found = {name for name in activities if re.search(rf"\b{re.escape(name)}\b", answer.lower())}
+    text = answer.lower()
+    for name in activities:
+        text = re.sub(rf"{_NEGATION}{re.escape(name)}\b", "", text)
+    found = {name for name in activities if re.search(rf"\b{re.escape(name)}\b", text)}
     return found.pop() if len(found) == 1 else UNCLEAR
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .. import questions, signals
-from .answering import answers, best, parse_activity, score_labels
+from .. import profiles, questions, signals
+from .answering import answers, best, parse_activity, score_activities
 from .report import Report, System, macro_f1
 
 GENERATED = "LLaSA, generated answer"
@@ -20,9 +20,7 @@ def validate(model, processor, windows, settings):
     """Score a model on validation windows by log-probability: ``{"accuracy", "macro-F1", "windows"}``."""
     imu, true = signals.to_array(windows), list(windows["activity"])
     activities = sorted(set(true))
-    sentences = [questions.recognition_answer(activity) for activity in activities]
-    scores = score_labels(model, processor, imu, questions.RECOGNITION_QUESTION, sentences, settings.batch_size)
-    predicted = best(scores, activities)
+    predicted = best(score_activities(model, processor, imu, activities, settings.batch_size), activities)
     return {
         "accuracy": float(np.mean(np.array(predicted) == np.array(true))),
         "macro-F1": macro_f1(true, predicted),
@@ -40,7 +38,8 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
     windows : datasets.Dataset
         Test windows with ``imu``, ``activity``, ``subject``.
     baselines : Baselines, optional
-    settings : profiles.Evaluate
+    settings : profiles.Evaluate, optional
+        Default: of the profile in force.
     profile : str
         Name for the report's head.
 
@@ -48,18 +47,17 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
     -------
     Report
     """
+    settings = settings or profiles.load().evaluate
     if settings.windows is not None and settings.windows < len(windows):
         # Evenly spaced rows keep every subject and activity in.
         windows = windows.select(np.linspace(0, len(windows) - 1, settings.windows).astype(int))
     imu, true, subjects = signals.to_array(windows), list(windows["activity"]), list(windows["subject"])
     activities = sorted(set(true))
-    question = questions.RECOGNITION_QUESTION
-    sentences = [questions.recognition_answer(activity) for activity in activities]
-    texts = answers(model, processor, imu, question, settings.batch_size, settings.max_new_tokens)
+    size = settings.batch_size
+    texts = answers(model, processor, imu, questions.RECOGNITION_QUESTION, size, settings.max_new_tokens)
 
     def scored(sensor, plugged=True):
-        scores = score_labels(model, processor, sensor, question, sentences, settings.batch_size, check_units=plugged)
-        return best(scores, activities)
+        return best(score_activities(model, processor, sensor, activities, size, check_units=plugged), activities)
 
     predictions = [
         (SCORED, "model", scored(imu)),
