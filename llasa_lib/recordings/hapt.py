@@ -23,6 +23,7 @@ import numpy as np
 from llasa_lib.errors import DataError
 from llasa_lib.recordings import sources
 from llasa_lib.recordings.recording import ACTIVITIES, STANDARD_GRAVITY, TRANSITIONS, Recording, Segment
+from llasa_lib.recordings.subjects import choose, subject_name
 
 RATE = 50.0  # Hz
 LABELS = dict(enumerate(ACTIVITIES[:6] + TRANSITIONS, start=1))
@@ -33,22 +34,7 @@ def load(subjects=None):
     source = sources.manifest()["hapt"]
     mirror = sources.find_in_package(source.package)
     people = read_package(mirror) if mirror else read_zip(sources.find_download(source))
-    wanted = _subject_numbers(subjects, people)
-    return [recording for number in wanted for recording in people[number]]
-
-
-def _subject_numbers(subjects, people):
-    """Numbers of the wanted people in rising order; ``2`` and ``"hapt-02"`` mean the same."""
-    if subjects is None:
-        return sorted(people)
-    numbers = set()
-    for subject in subjects:
-        match = re.fullmatch(r"(?:hapt-)?0*(\d+)", str(subject))
-        if not match or int(match[1]) not in people:
-            known = f"hapt-{min(people):02d} to hapt-{max(people):02d}"
-            raise DataError(f"HAPT has no subject {subject!r}; it has {known}.")
-        numbers.add(int(match[1]))
-    return sorted(numbers)
+    return [recording for number in choose("hapt", subjects, sorted(people)) for recording in people[number]]
 
 
 def _recording(user, acceleration, rotation, segments):
@@ -57,7 +43,7 @@ def _recording(user, acceleration, rotation, segments):
         time=np.arange(len(acceleration)) / RATE,
         acceleration=np.asarray(acceleration) * STANDARD_GRAVITY,
         rotation=rotation,
-        subject=f"hapt-{user:02d}",
+        subject=subject_name("hapt", user),
         placement="waist",
         device="Samsung Galaxy S II",
         source="hapt",
