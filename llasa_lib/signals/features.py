@@ -294,16 +294,16 @@ _INVARIANT = {
     ),
     **{
         f"power from {low:g} to {high:g} Hz": Feature(
-            "(m/s^2)^2", rf"\sum_{{{low:g} \le f < {high:g}}} P_{{\|a\|}}(f)", True,
+            "(m/s^2)^2", rf"\sum_{{{low:g} \leq f < {high:g}}} P_{{\|a\|}}(f)", True,
             lambda p, low=low, high=high: _band(p, low, high),
         )
         for low, high in ((0.1, 1), (1, 3), (3, 5), (5, 10))
     },
     "rhythm": Feature(
-        "s", r"\arg\max_{0.25 \le \tau \le 2} \rho_{\|a\|}(\tau)", True, lambda p: p.rhythm[0]
+        "s", r"\arg\max_{0.25 \leq \tau \leq 2} \rho_{\|a\|}(\tau)", True, lambda p: p.rhythm[0]
     ),
     "regularity": Feature(
-        "1", r"\max_{0.25 \le \tau \le 2} \rho_{\|a\|}(\tau)", True, lambda p: p.rhythm[1]
+        "1", r"\max_{0.25 \leq \tau \leq 2} \rho_{\|a\|}(\tau)", True, lambda p: p.rhythm[1]
     ),
     "dominant frequency of rotation": Feature(
         "Hz", r"\arg\max_f P_{\|\omega\|}(f)", True, lambda p: _dominant(p.turning_power, p.frequencies)
