@@ -10,14 +10,23 @@
 - ``quality``: which windows say more about the sensor than about its wearer.
 - ``describe_windows``: 64 named features with unit and formula; ``summarise``: 132 plain numbers, the features of the
   baseline and of the summary tokens.
-- ``turn_randomly``, ``miscalibrate``, ``add_noise``, ``change_speed``: what another device might have felt.
+- ``turn_randomly``, ``miscalibrate``, ``add_noise``, ``change_speed``, ``mirror``: what another device, another walker
+  or another building might have given.
 - ``limu_bert_windows``: the published recipe of LIMU-BERT, byte for byte, aliasing included. For parity only.
 
 NOTE: our windows deviate from LLaSA's and LIMU-BERT's, which average blocks of 2 and 3 samples. That folds
 vibration above 10 Hz onto the band of the steps; chapter 1 shows it.
 """
 
-from llasa_lib.signals.augmentation import add_noise, change_speed, miscalibrate, random_turns, turn_randomly
+from llasa_lib.signals.augmentation import (
+    add_noise,
+    change_speed,
+    level_axis,
+    mirror,
+    miscalibrate,
+    random_turns,
+    turn_randomly,
+)
 from llasa_lib.signals.features import FEATURES, LINES, SUMMARY_NAMES, describe_windows, summarise
 from llasa_lib.signals.gravity import align_to_gravity, gravity_direction, rotate, split_gravity
 from llasa_lib.signals.parity import limu_bert_windows
@@ -39,8 +48,10 @@ __all__ = [
     "folds",
     "gravity_direction",
     "leave_one_out",
+    "level_axis",
     "limu_bert_windows",
     "make_windows",
+    "mirror",
     "miscalibrate",
     "quality",
     "random_turns",

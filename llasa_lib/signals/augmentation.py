@@ -39,6 +39,31 @@ def turn_randomly(imu, rng, largest=180.0):
     return rotate(imu, random_turns(len(imu), rng, largest))
 
 
+def mirror(imu, axis):
+    """The same movement in a mirrored world, where left is right and staircases wind the other way.
+
+    A mirror flips acceleration along its axis. Rotation is flipped along the two others: a wheel that rolls past a
+    mirror turns the same way, one that rolls towards it does not.
+
+    Parameters
+    ----------
+    imu : (..., T, 6) array
+    axis : int
+        0, 1 or 2. Along an axis that carries gravity the person is mirrored upside down as well: choose a level one.
+
+    Returns
+    -------
+    array of the shape of ``imu``
+    """
+    flip = np.where(np.arange(3) == axis, -1.0, 1.0)
+    return (np.asarray(imu) * np.concatenate([flip, -flip])).astype(np.asarray(imu).dtype)
+
+
+def level_axis(imu):
+    """The device axis that carries least gravity over many windows (N, T, 6): 0, 1 or 2. For :func:`mirror`."""
+    return int(np.abs(np.asarray(imu)[..., :3].mean(axis=1)).mean(axis=0).argmin())
+
+
 def miscalibrate(imu, rng, gain=0.02, acceleration_bias=0.2, rotation_bias=0.02):
     """Another device of the same kind: gains and zero points that are off by what data sheets allow.
 
