@@ -244,6 +244,14 @@ def test_every_trial_of_motionsense_is_one_recording_with_its_folders_label(stil
         assert (recording.subject, recording.placement) == ("motionsense-03", "trouser pocket")
 
 
+def test_the_other_sensors_of_the_repository_are_left_alone(tmp_path):
+    formats.write_motionsense(tmp_path, 1, formats.still(10))
+    other = tmp_path / "B_Accelerometer_data" / "dws_1" / "sub_1.csv"
+    other.parent.mkdir(parents=True)
+    other.write_text(",x,y,z\n0,0.1,0.9,0.2\n")
+    assert len(motionsense.read(tmp_path, [1])) == 15
+
+
 def test_motionsense_columns_are_found_by_name(tmp_path):
     formats.write_motionsense(tmp_path, 1, formats.still(10))
     file = tmp_path / "A_DeviceMotion_data/dws_1/sub_1.csv"

@@ -65,10 +65,10 @@ def read(path, subjects=None):
 
 
 def _recording(archive, person, trial, activity):
-    name = find_member(archive, f"{trial}/sub_{person}.csv")
+    # With its folder: the repository keeps files of the same names in B_Accelerometer_data.
+    name = find_member(archive, f"A_DeviceMotion_data/{trial}/sub_{person}.csv")
     values, _ = read_table(archive, name, COLUMNS, header=1)
     gravity, user_acceleration, rotation = np.hsplit(values, 3)
-    seconds = len(values) / RATE
     return Recording(
         time=np.arange(len(values)) / RATE,
         acceleration=-(gravity + user_acceleration) * STANDARD_GRAVITY,
@@ -77,5 +77,5 @@ def _recording(archive, person, trial, activity):
         placement="trouser pocket",
         device="iPhone 6s",
         source="motionsense",
-        segments=(Segment(0.0, seconds, activity),),
+        segments=(Segment(0.0, len(values) / RATE, activity),),
     )
