@@ -325,6 +325,14 @@ def test_lost_samples_of_pamap2_leave_a_gap_and_are_never_filled(tmp_path):
     np.testing.assert_allclose(hand.imu, imus[0][np.isfinite(imus[0][:, 0])], rtol=1e-4, atol=1e-6)
 
 
+def test_a_blank_at_the_end_of_every_row_does_no_harm(tmp_path):
+    formats.write_pamap2(tmp_path, 101, np.arange(9) / 100, [4] * 9, [formats.still(9)] * 3)
+    file = tmp_path / "PAMAP2_Dataset/Protocol/subject101.dat"
+    before = pamap2.read(tmp_path, [101])[2]
+    file.write_text(file.read_text().replace("\n", " \n"))
+    np.testing.assert_array_equal(pamap2.read(tmp_path, [101])[2].imu, before.imu)
+
+
 def test_the_accelerometer_that_does_not_saturate_is_read(tmp_path):
     imu = formats.still(20)
     imu[10, 2] = 120.0  # m/s^2: beyond 6 g

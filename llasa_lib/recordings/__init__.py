@@ -2,8 +2,8 @@
 
 - :class:`Recording`: time, acceleration with gravity (m/s^2), rotation (rad/s), who, where, and labelled
   segments.
-- One sign for all: at rest acceleration points away from the ground, +9.81 m/s^2 upwards, as Android has it and
-  Newton's scales do. Readers of sets from Apple devices, which report the opposite, turn it round.
+- One sign for all: at rest acceleration points away from the ground, +9.81 m/s^2 upwards, as Android reports it.
+  Apple's Core Motion reports the opposite, and the readers of such sets turn it round.
 - :func:`load`: a published data set as a list of recordings, checked by sha256.
 - :func:`read`: a reader's own CSV file, refused with one clear sentence when it cannot be used.
 - ``sources``: the manifest - addresses, sizes, checksums, licences and citations of every data set.

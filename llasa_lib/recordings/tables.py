@@ -66,6 +66,7 @@ def read_table(archive, name, numbers, columns=None, text=None, header=0, separa
             lines = [file.readline().decode("latin-1") for _ in range(header)]
             columns = columns or [column.strip(' "\r\n') for column in lines[-1].split(separator)]
             _check_columns(where, columns, [*numbers, *([text] if text else [])])
+            columns = [*columns, ""] if _ends_in_blank(file, separator) else columns
             table = _parse(file, columns, numbers, text, separator)
         except pa.ArrowInvalid as error:
             raise DataError(f"{where}{_explain(str(error), columns, header)} {AGAIN}") from None
@@ -93,6 +94,12 @@ def _check_columns(where, columns, wanted):
         raise DataError(
             f"{where}, line 1: no column {missing[0]!r}; the columns found are {', '.join(columns)}. {AGAIN}"
         )
+
+
+def _ends_in_blank(file, separator):
+    """Whether rows separated by blanks have one more at their end, as some writers leave it."""
+    first, newline, _ = file.peek(1).partition(b"\n")
+    return separator == " " and bool(newline) and first.rstrip(b"\r").endswith(b" ")
 
 
 def _parse(file, columns, numbers, text, separator):
