@@ -295,6 +295,17 @@ def test_activities_recorded_apart_are_never_bridged(tmp_path):
         assert ((recording.time >= segment.start) & (recording.time < segment.end)).sum() == samples
 
 
+def test_a_table_of_several_blocks_is_read_whole_and_names_the_right_line(tmp_path):
+    labels = ["sitting"] * 2000 + ["walking"] * 2000  # 2.5 MB; the parser reads 1 MB at a time
+    imus = [formats.still(4000, seed=k) for k in range(5)]
+    formats.write_shoaib(tmp_path, 1, imus, labels)
+    belt = shoaib.read(tmp_path, [1])[4]
+    np.testing.assert_allclose(belt.imu, imus[4], atol=1e-6)
+    assert [segment.activity for segment in belt.segments] == ["sitting", "walking"]
+    change(tmp_path / "DataSet/Participant_1.csv", 3900, lambda line: line.replace(",-24.6", ",-24.6,", 1))
+    assert "line 3900 has 71 values instead of 70" in refusal(shoaib.read, tmp_path, [1])
+
+
 def test_an_unknown_label_of_shoaib_is_refused_with_its_line(tmp_path):
     formats.write_shoaib(tmp_path, 1, [formats.still(20)] * 5, ["walking"] * 12 + ["flying"] * 8)
     assert "line 15: the label 'flying' is not known" in refusal(shoaib.read, tmp_path, [1])

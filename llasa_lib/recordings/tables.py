@@ -139,6 +139,6 @@ def _check_values(where, values, numbers, header, missing):
 
 def _strings(column):
     """A dictionary-encoded column as an array of str without blanks around."""
-    encoded = column.unify_dictionaries().combine_chunks()
+    encoded = column.combine_chunks()
     names = np.array([name.strip() for name in encoded.dictionary.to_pylist()])
     return names[encoded.indices.to_numpy()]
