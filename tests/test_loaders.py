@@ -433,14 +433,24 @@ def test_what_is_said_about_the_units_of_basicmotions_is_what_the_numbers_say(ba
     assert np.mean([np.linalg.norm(one.mean(axis=0)) for one in standing]) == pytest.approx(0.2, abs=0.02)
 
 
-def test_acceleration_without_gravity_is_announced_and_never_reaches_the_encoder(basicmotions_folder):
+def test_acceleration_without_gravity_is_announced_once_and_in_every_recording(basicmotions_folder):
     with pytest.warns(UserWarning, match=basicmotions.WITHOUT_GRAVITY) as caught:
         found = basicmotions.read(basicmotions_folder)
     assert len(caught) == 1
     assert all("without gravity" in recording.device for recording in found)
-    windows = signals.to_array(signals.make_windows(found))
-    with pytest.raises(ModelError, match="if gravity was removed"):
-        encoder.check_windows(windows)
+
+
+@pytest.mark.parametrize(("activity", "refused"), [("standing", 20), ("jogging", 0)])
+def test_the_encoder_sees_missing_gravity_in_standing_but_not_in_running(basicmotions_folder, activity, refused):
+    windows = signals.make_windows(read_basicmotions(basicmotions_folder))
+    chosen = signals.to_array(windows.filter(lambda row: row["activity"] == activity))
+    count = 0
+    for window in chosen:
+        try:
+            encoder.check_windows(window[None])
+        except ModelError:
+            count += 1
+    assert (len(chosen), count) == (20, refused)
 
 
 @pytest.mark.parametrize(

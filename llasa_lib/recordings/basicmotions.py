@@ -4,7 +4,8 @@ Notable features:
 
 - **Gravity is missing**, so these recordings break the promise that all others keep: ``WITHOUT_GRAVITY`` says what
   that means, reading them warns with that sentence, and ``device`` repeats it. They are for looking at, not for
-  training.
+  training. The encoder's check of units refuses every window of standing, but none of running: such steps are as
+  strong as gravity.
 - Nobody wrote down the units. What the numbers say: a rotation stops at 34.9, which is 2000 degrees per second in
   rad/s; acceleration is 0.8 in standing and 16 in running, which only m/s^2 makes human; and its mean over ten
   seconds of standing is 0.2, where gravity would give 9.8.
