@@ -2,13 +2,15 @@
 
 - :class:`Recording`: time, acceleration with gravity (m/s^2), rotation (rad/s), who, where, and labelled
   segments.
+- One sign for all: at rest acceleration points away from the ground, +9.81 m/s^2 upwards, as Android reports it.
+  Apple's Core Motion reports the opposite, and the readers of such sets turn it round.
 - :func:`load`: a published data set as a list of recordings, checked by sha256.
 - :func:`read`: a reader's own CSV file, refused with one clear sentence when it cannot be used.
 - ``sources``: the manifest - addresses, sizes, checksums, licences and citations of every data set.
 """
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings import hapt
+from llasa_lib.recordings import basicmotions, hapt, motionsense, pamap2, shoaib, shoulder
 from llasa_lib.recordings.own import read
 from llasa_lib.recordings.recording import (
     ACTIVITIES,
@@ -32,7 +34,14 @@ __all__ = [
     "read",
 ]
 
-READERS = {"hapt": hapt.load}
+READERS = {
+    "hapt": hapt.load,
+    "motionsense": motionsense.load,
+    "shoaib": shoaib.load,
+    "pamap2": pamap2.load,
+    "basicmotions": basicmotions.load,
+    "shoulder": shoulder.load,
+}
 
 
 def load(name, subjects=None):
@@ -41,14 +50,15 @@ def load(name, subjects=None):
     Parameters
     ----------
     name : str
-        Name of the set, such as ``"hapt"``.
+        Name of the set: a key of ``READERS``, such as ``"hapt"``.
     subjects : list of int or str, optional
         Only these people: ``2`` and ``"hapt-02"`` name the same person. All of them by default.
 
     Returns
     -------
     list of Recording
-        In the order of the set's own recording numbers.
+        By person, then in the order of the set's own files. Activities that are not in ``ACTIVITIES`` keep the
+        names that the set gives them.
 
     Raises
     ------
