@@ -80,6 +80,41 @@ def test_a_device_on_any_of_its_six_faces_is_aligned(axis, sign):
     np.testing.assert_allclose(aligned[0, 60], [0, 0, 9.81, 0, 0, 0.7], atol=1e-6)
 
 
+# --- a mirrored world ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_mirrored_walk_is_a_possible_one(axis):
+    """A body that turns and swings, seen in a mirror, still obeys da/dt = -omega x a for the gravity that it feels."""
+    seconds = np.arange(400) / 400
+    turn = Rotation.from_euler("zyx", np.column_stack([seconds, 0.7 * seconds**2, -0.4 * seconds]))
+    gravity = turn.inv().apply([0.0, 0.0, 9.81])
+    rates = (turn[:-1].inv() * turn[1:]).as_rotvec() * 400
+    imu = np.concatenate([gravity[:-1], rates], axis=1)
+    for felt in (imu, signals.mirror(imu, axis)):
+        change = np.diff(felt[:, :3], axis=0) * 400
+        np.testing.assert_allclose(change, -np.cross(felt[:-1, 3:], felt[:-1, :3]), atol=0.06)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_two_mirrors_undo_each_other_and_a_mirror_is_no_turn(imu, axis):
+    seen = signals.mirror(imu, axis)
+    np.testing.assert_array_equal(signals.mirror(seen, axis), imu)
+    sizes = [np.linalg.norm(values[..., :3], axis=-1) for values in (seen, imu)]
+    np.testing.assert_allclose(*sizes)
+    turn = "net turn about the vertical"
+    both = [signals.describe_windows(values, [turn, "vertical spread"]) for values in (imu, seen)]
+    np.testing.assert_allclose(both[1][turn], -both[0][turn], atol=1e-9)
+    np.testing.assert_allclose(both[1]["vertical spread"], both[0]["vertical spread"], atol=1e-9)
+
+
+def test_the_level_axis_carries_least_gravity(imu):
+    assert signals.level_axis(np.roll(imu[..., :3], 1, axis=-1)) == (signals.level_axis(imu) + 1) % 3
+    upright = np.zeros((2, 120, 6))
+    upright[..., :3] = [9.8, -1.0, 0.3]
+    assert signals.level_axis(upright) == 2
+
+
 # --- other devices, other speeds ------------------------------------------------------------------
 
 
