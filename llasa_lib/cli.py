@@ -67,13 +67,7 @@ def _inspect(file, stated, save):
     from . import recordings, signals
 
     found = recordings.inspect(file, **stated)
-    table = Table("", "found", "sure", "from", title=escape(repr(found.recording)), title_justify="left", box=None)
-    for finding in found.findings:
-        table.add_row(finding.what, escape(finding.value), f"{finding.sure:.0%}", escape(finding.evidence))
-    console.print(table)
-    for kind, texts in (("repaired", found.repairs), ("beware", found.warnings)):
-        for text in texts:
-            console.print(f"{kind}: {text}", highlight=False, markup=False)
+    console.print(str(found), highlight=False, markup=False)
     count = len(signals.make_windows([found.recording], labelled=False))
     console.print(f"{count} window{'s' if count != 1 else ''} of six seconds")
     if save is not None:

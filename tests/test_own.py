@@ -362,7 +362,7 @@ def turning(time):
     return np.stack([0.3 * np.sin(time), 0.2 * np.cos(2 * time), 0.1 * np.sin(0.5 * time)], axis=1)
 
 
-def two_clocks(path, keep=lambda time: time >= 0, start=0.0, rate=110.0):
+def two_clocks(path, keep=np.isfinite, start=0.0, rate=110.0):
     table = walk()
     fast = start + np.arange(0, 30, 1 / rate)
     fast = fast[keep(fast)]
@@ -465,7 +465,7 @@ def test_a_contradiction_is_refused_with_both_facts(hapt_recordings, tmp_path, s
 
 def test_a_stated_unit_wins_where_numbers_cannot_tell(tmp_path):
     table = still()
-    table[:, 4:] *= 8  # neither this nor that: noise of a phone on a table
+    table[:, 4:] *= 3  # neither this nor that: noise of a phone on a table
     path = write(tmp_path / "own.csv", table)
     guess = recordings.inspect(path)
     assert guess["rotation"].sure < 0.85
@@ -507,8 +507,8 @@ FORMATS = {"csv": "own.csv", "phyphox": "own.zip", "sensor logger": "sl.zip", "p
 
 def assert_there_and_back(recording, folder, form):
     path = recordings.write(recording, folder / FORMATS[form], format=form)
-    copy = recordings.inspect(path, rotation="rad/s").recording
-    np.testing.assert_allclose(copy.time, recording.time - recording.time[0], atol=2e-7)
+    copy = recordings.inspect(path).recording
+    np.testing.assert_allclose(copy.time, recording.time - recording.time[0], atol=1e-6)
     np.testing.assert_allclose(copy.imu, recording.imu, rtol=1e-8, atol=1e-9)
     assert [file.name for file in folder.iterdir()] == [path.name]
 
@@ -550,7 +550,7 @@ def test_an_unknown_format_is_refused_and_writes_nothing(tmp_path):
 
 
 # --- malformed files -----------------------------------------------------------------------------
-# Each entry: what is done to the lines of a sound file (or to its table), and the words of the refusal, or of the repair.
+# Each entry: what is done to the lines (or the table) of a sound file, and the words of the refusal or of the repair.
 
 
 def lines_of(change):
@@ -625,7 +625,7 @@ REFUSED = {
     "Excel workbook": (content_of(workbook()), "Excel workbook"),
     "zip cut short": (lambda path: path.with_suffix(".zip").write_bytes(lonely("Gyroscope.csv")[:999]), "damaged"),
     "zip with a wrong byte": (content_of(flipped(lonely("TotalAcceleration.csv", "Gyroscope.csv"))), "damaged|cannot"),
-    "zip of pictures": (content_of(lonely("Annotation.csv")), "no recording in it"),
+    "zip of other sensors": (content_of(lonely("Annotation.csv", "Magnetometer.csv")), "no recording in it"),
     "zip of two recordings": (content_of(two_in_one()), "two recordings"),
     "zip without gyroscope": (content_of(lonely("TotalAcceleration.csv")), "rotation|gyroscope"),
     "zip without gravity": (content_of(lonely("Accelerometer.csv", "Gyroscope.csv")), "without gravity"),
@@ -637,7 +637,7 @@ REFUSED = {
     "text in a cell": (cell(41, 2, "abc"), r"line 42, column 'acc_y': 'abc' is not a number"),
     "header again in the middle": (lines_of(lambda lines: lines.insert(500, lines[0])), "line 501, column 'time'"),
     "decimal commas between commas": (table_of(lambda t: t, decimal=","), r"line 2 has 1\d values, the header 7"),
-    "a value too many": (lines_of(lambda lines: lines[:20] + [lines[20] + ",1"] + lines[21:]), "line 21 has 8 values"),
+    "a value too many": (lines_of(lambda lines: [*lines[:20], lines[20] + ",1", *lines[21:]]), "line 21 has 8 values"),
     "many values missing": (assign(slice(100, 200), 1, np.nan), r"line 102: .* 99 more of 1500 lines"),
     "two recordings in one file": (table_of(lambda t: np.vstack([t, t])), "line 1502: time goes back"),
     "time that stands still": (assign(slice(None), 0, 5.0), "time never advances"),
@@ -652,7 +652,7 @@ REFUSED = {
     "raw counts": (assign(slice(None), slice(1, 4), lambda v: v * 417), "Check the unit"),
     "dead axis": (assign(slice(None), 5, 0.0), "rotation y never changes from 0"),
     "no gyroscope, zeros instead": (assign(slice(None), slice(4, 7), 0.0), "rotation x never changes"),
-    "clipped": (assign(slice(None), 1, lambda v: np.clip(3 * v - 20, -16, 16)), r"at its limit of 16 in \d+%"),
+    "clipped": (assign(slice(None), 1, lambda v: np.clip(3 * v - 19, -16, 16)), r"at its limit of 16 in \d+%"),
     "impossible rotation": (assign(700, 5, 1e6), "no phone measures more than"),
 }
 REPAIRED = {
@@ -660,8 +660,8 @@ REPAIRED = {
     "nan in the middle": (cell(41, 2, "NaN"), "line 42"),
     "infinity": (cell(41, 2, "-inf"), "line 42"),
     "a blank line in the middle": (lines_of(lambda lines: lines.insert(10, "")), "line 11"),
-    "last line cut off": (lines_of(lambda lines: lines[:-1] + [lines[-1][:12]]), "line 1501"),
-    "lines swapped": (lines_of(lambda lines: lines[:50] + [lines[51], lines[50]] + lines[52:]), "1 line out of order"),
+    "last line cut off": (lines_of(lambda lines: [*lines[:-1], lines[-1][:12]]), "line 1501"),
+    "lines swapped": (lines_of(lambda lines: [*lines[:50], lines[51], lines[50], *lines[52:]]), "1 line out of order"),
     "lines repeated": (lines_of(lambda lines: lines[:50] + lines[40:]), "10 lines repeated exactly|out of order"),
     "every line twice": (lines_of(lambda lines: [lines[0], *(line for line in lines[1:] for _ in "ab")]), "1500 lines"),
     "one time stamp twice": (assign(100, 0, 2.0001), None),
@@ -689,11 +689,11 @@ def llasa(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["llasa", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
         capsys.readouterr()
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as caught:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            cli.main()
+            with pytest.raises(SystemExit) as caught:
+                cli.main()
         return caught.value.code or 0, *capsys.readouterr()
 
     return run
@@ -735,7 +735,7 @@ def test_prepare_tells_how_a_recording_is_understood(tmp_path, llasa):
     path.write_text(physics_toolbox(walk()), encoding="utf-8")
     code, out, err = llasa("prepare", path)
     assert code == 0, err
-    for words in ("Physics Toolbox", "rotation", "gravity is 9.81", "beware: the direction", "5 windows", "llasa ask"):
+    for words in ("Physics Toolbox", "rotation", "the steady part", "beware: the direction", "5 windows", "llasa ask"):
         assert words in out
 
 

@@ -122,7 +122,7 @@ def inspect(path, acceleration=None, rotation=None, time=None):
     --------
     >>> found = inspect("data/samples/walk.csv")  # doctest: +SKIP
     >>> found["rotation"].value, found["rotation"].evidence  # doctest: +SKIP
-    ('rad/s', 'it is stated')
+    ('rad/s', 'stated by the file, its app or the caller')
     """
     path, notes = Path(path), exports.Notes()
     said = {"acceleration": acceleration, "rotation": rotation, "time": time}

@@ -203,6 +203,8 @@ def _plan(columns, stem, place):
             raise RecordingError(f"{place}, header: {quantity} is in {' and '.join(sorted(stated))}. Use one unit.")
         plan[quantity] = axes
         plan["units"][quantity] = names.pop() if names else None
+    if _app(columns) in ("Sensor Logger", "Physics Toolbox") and plan["units"].get("rotation", "") is None:
+        plan["units"]["rotation"] = "rad/s"  # both document it, and write it in no header
     return plan
 
 

@@ -18,6 +18,7 @@ from llasa_lib.errors import RecordingError
 from llasa_lib.recordings.recording import STANDARD_GRAVITY, find_gaps
 
 DEGREE = np.pi / 180
+STATED = "stated by the file, its app or the caller"
 FACTORS = {  # to SI
     "time": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
     "acceleration": {"m/s^2": 1.0, "g": STANDARD_GRAVITY, "mg": STANDARD_GRAVITY / 1000},
@@ -38,6 +39,7 @@ LARGEST_ROTATION = 40.0  # rad/s; phones and watches stop at 2000 deg/s = 34.9 r
 GRAVITY_IN_SI = (6.0, 14.0)  # m/s^2; generous, for uncalibrated sensors and hard running
 GRAVITY_IN_G = (0.8, 1.25)
 MIDWAY = np.sqrt(1 / DEGREE)  # the factor halfway between two units that differ by 180 / pi
+LEAST_TURN = 0.05  # rad, 3 degrees: below it the noise of the accelerometer turns gravity as much
 USUAL_RATIO = 0.36  # rad/s of rotation per m/s^2 of body acceleration, the middle of people
 
 
@@ -81,7 +83,7 @@ def time_unit(step, said, where):
             f"{where}: time is said to be in {said}, but its usual step is {step:.4g}, which looks like {looks}. "
             f"Correct the header, or give the unit."
         )
-    return Finding("time", said, "it is stated", 1.0)
+    return Finding("time", said, STATED, 1.0)
 
 
 def steady(time, acceleration):
@@ -126,7 +128,7 @@ def acceleration_unit(time, acceleration, said, where):
             why = "and gravity is 9.81 m/s^2 or 1 g. Check the unit"
         raise RecordingError(f"{where}: {claim}{fact}, {why}.")
     if said:
-        return Finding("acceleration", said, f"it is stated, and {fact}", 1.0)
+        return Finding("acceleration", said, f"{STATED}, and {fact}", 1.0)
     return Finding("acceleration", looks, f"{fact}; gravity is 9.81 m/s^2 or 1 g", 0.97)
 
 
@@ -144,6 +146,8 @@ def follow_gravity(time, acceleration, rotation):
         What the rotation must be multiplied by to be in rad/s: near 1 or near pi / 180.
     agreement : float
         Correlation of what is predicted with what is seen, -1 to 1. Below 0.5 the scale means nothing.
+    turned : float
+        How far gravity moved in the device's frame, rad.
 
     References
     ----------
@@ -156,7 +160,8 @@ def follow_gravity(time, acceleration, rotation):
     seen, predicted = np.gradient(up, 1 / rate, axis=0), -np.cross(turning, up)
     both, own = (seen * predicted).sum(), (predicted * predicted).sum()
     size = np.sqrt(own * (seen * seen).sum())
-    return (both / own, both / size) if size > 1e-12 else (np.nan, 0.0)
+    turned = float(np.linalg.norm(np.ptp(up, axis=0)))
+    return (both / own, both / size, turned) if size > 1e-12 else (np.nan, 0.0, turned)
 
 
 def rotation_unit(time, acceleration, rotation, said, where):
@@ -185,22 +190,25 @@ def rotation_unit(time, acceleration, rotation, said, where):
     bounds = [0, *(gaps + 1).tolist(), len(time)]
     start, stop = max(itertools.pairwise(bounds), key=lambda piece: piece[1] - piece[0])
     time, acceleration, rotation = time[start:stop], acceleration[start:stop], rotation[start:stop]
-    scale, agreement = follow_gravity(time, acceleration, rotation)
+    scale, agreement, turned = follow_gravity(time, acceleration, rotation)
     high_pass = dsp.butter(2, 0.3, "high", fs=(len(time) - 1) / (time[-1] - time[0]), output="sos")
     body = dsp.sosfiltfilt(high_pass, acceleration, axis=0)
     ratio = np.sqrt(rotation.var(axis=0).sum() / max(body.var(axis=0).sum(), 1e-12)) / USUAL_RATIO
     by_size = "rad/s" if ratio < MIDWAY else "deg/s"
     size_fact = f"its size beside the acceleration looks like {by_size}"
     by_physics = None
-    if agreement > 0.5:
+    if agreement > 0.5 and turned > LEAST_TURN:
         by_physics = "rad/s" if scale > 1 / MIDWAY else "deg/s"
     physics_fact = f"gravity turns in the device as {by_physics} would turn it (correlation {agreement:.2f})"
     if said:
-        if by_physics and by_physics != said and agreement > 0.7:
+        # Only a clear turn may contradict what somebody wrote, since over a few seconds noise correlates with noise:
+        # Fisher's z of the correlation, with two independent values per second (1 Hz wide), beyond 4.5 sigma.
+        clear = np.arctanh(min(agreement, 0.999)) * np.sqrt(2 * (time[-1] - time[0])) > 4.5
+        if by_physics and by_physics != said and clear and turned > 4 * LEAST_TURN:
             raise RecordingError(
                 f"{where}: rotation is said to be in {said}, but {physics_fact}. Correct the header, or give the unit."
             )
-        return Finding("rotation", said, f"it is stated{f'; {physics_fact}' if by_physics == said else ''}", 1.0)
+        return Finding("rotation", said, f"{STATED}{f'; {physics_fact}' if by_physics == said else ''}", 1.0)
     if fastest > LARGEST_ROTATION:
         return Finding("rotation", "deg/s", f"{fastest:.4g} rad/s is more than a phone can measure", 0.99)
     # How far the size is from undecided, 0 to 1: a factor of 2.5 is clear.
