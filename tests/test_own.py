@@ -302,6 +302,24 @@ def test_an_unknown_phone_is_said_to_be_unknown(tmp_path):
     assert any("direction" in text for text in found.warnings)
 
 
+def wrist(table):
+    """``WristMotion.csv`` of an Apple Watch: in g, pointing down."""
+    gravity, body = signals.split_gravity(-table[:, 1:4] / STANDARD_GRAVITY, 50.0)
+    names = [f"{word}{axis}" for word in ("rotationRate", "gravity", "acceleration") for axis in "XYZ"]
+    stamps = EPOCH + np.round(table[:, 0] * 1e9)
+    columns = [stamps, table[:, 0], table[:, 4:], gravity, body]
+    return text(np.column_stack(columns), ["time", "seconds_elapsed", *names], form="%.17g")
+
+
+def test_a_watch_is_read_alone_and_left_out_beside_a_phone(tmp_path):
+    alone = quietly(zipped(tmp_path / "own.zip", {"WristMotion.csv": wrist(walk()), "Metadata.csv": metadata("ios")}))
+    np.testing.assert_allclose(alone.recording.imu, walk()[:, 1:], atol=1e-8)
+    both = sensor_logger(walk(), "ios") | {"WristMotion.csv": wrist(walk()[:, [0, 2, 3, 1, 4, 5, 6]])}
+    found = quietly(zipped(tmp_path / "both.zip", both))
+    np.testing.assert_allclose(found.recording.imu, walk()[:, 1:], atol=1e-8)
+    assert "watch" in found.repairs[0]
+
+
 def test_one_file_of_a_sensor_logger_export_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "Accelerometer.csv").write_text(sensor_logger(walk())["Accelerometer.csv"])
     message = refusal(tmp_path / "Accelerometer.csv")
@@ -609,6 +627,12 @@ def lonely(*names):
     return buffer.getvalue()
 
 
+def collection(folder):
+    folder.mkdir()
+    for name in ("monday.csv", "tuesday.csv"):
+        write(folder / name, walk())
+
+
 def flipped(content):
     """A zip with one wrong byte inside a member."""
     spoilt = bytearray(content)
@@ -629,6 +653,8 @@ REFUSED = {
     "zip of two recordings": (content_of(two_in_one()), "two recordings"),
     "zip without gyroscope": (content_of(lonely("TotalAcceleration.csv")), "rotation|gyroscope"),
     "zip without gravity": (content_of(lonely("Accelerometer.csv", "Gyroscope.csv")), "without gravity"),
+    "folder of two recordings": (lambda path: collection(path.with_suffix(".folder")), "both hold acceleration"),
+    "empty folder": (lambda path: path.with_suffix(".folder").mkdir(), "no recording in it"),
     "no header": (lines_of(lambda lines: lines[1:]), "there is no header"),
     "renamed columns": (lines_of(lambda lines: ["a1,a2,a3,a4,a5,a6,a7", *lines[1:]]), "no column for time"),
     "two columns of one meaning": (table_of(lambda t: t[:, [0, 1, 2, 3, 4, 5, 6, 1]], header=[*HEADER, "ax"]), "both"),
@@ -725,6 +751,25 @@ def test_a_malformed_file_is_repaired_and_the_repair_told(tmp_path, name):
     np.testing.assert_allclose(sample.time, clean.time[nearest], atol=0.03)
     if words:
         assert re.search(words, " ".join(found.repairs)), found.repairs
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_no_damage_ends_in_a_traceback(tmp_path_factory, random):
+    content = bytearray(text(still(7, 30)).encode())
+    for _ in range(random.randint(1, 4)):
+        at = random.randrange(len(content))
+        junk = bytes(random.choices(b"0123456789.,;:-e\n\t\r \"'x\0\xff", k=random.randint(0, 5)))
+        content[at : at + random.choice((0, 1, 5, 5000))] = junk
+    path = tmp_path_factory.mktemp("damaged") / "own.csv"
+    path.write_bytes(content)
+    try:
+        duration, message = recordings.inspect(path).recording.duration, str(path)
+    except LlasaError as error:
+        duration, message = np.inf, str(error)
+    assert duration > 5.9
+    assert str(path) in message
+    assert "\n" not in message
 
 
 # --- command line --------------------------------------------------------------------------------

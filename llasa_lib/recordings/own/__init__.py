@@ -18,6 +18,7 @@ lines that repeat                                      dropped
 lines with one time stamp, at most 10 %                averaged; more is a clock too coarse, refused
 missing values, at most 5 % of the lines               lines dropped; more is refused
 a cell with foreign text, a line with too many values  refused, with line and column
+two recordings in one zip or folder                    refused; a watch beside a phone is left out
 a gap (see ``find_gaps``)                              kept, named in a warning; later stages split there
 no 6 s without a gap, or fewer than 20 Hz              refused
 a dead sensor (an axis that never changes)             refused
@@ -133,7 +134,7 @@ def inspect(path, acceleration=None, rotation=None, time=None):
     sign = _sign(app, files)
     if sign.value == "negated":
         force = replace(force, values=-force.values)
-    turn = exports.pick(streams, "rotation")
+    turn = exports.pick(streams, "rotation", path)
     if turn is None:
         raise RecordingError(f"{path}: there is no gyroscope in it. Record accelerometer and gyroscope together.")
     for stream in (force, turn):
@@ -166,7 +167,9 @@ def inspect(path, acceleration=None, rotation=None, time=None):
 
 def _total_acceleration(path, streams, said, notes):
     """The stream of acceleration with gravity, in m/s^2, and where its gravity comes from."""
-    total, linear, gravity = (exports.pick(streams, q) for q in ("acceleration", "linear acceleration", "gravity"))
+    total, linear, gravity = (
+        exports.pick(streams, q, path) for q in ("acceleration", "linear acceleration", "gravity")
+    )
     apart = linear is not None and gravity is not None
     if total is not None and not (apart and "uncalibrated" in total.name.lower()):
         found = units.acceleration_unit(total.time, total.values, said or total.unit, total.place)

@@ -30,6 +30,7 @@ FILES = {
     "gyroscope": "rotation",
     "gyroscopeuncalibrated": "rotation",
 }
+WORN = {"wristmotion", "headphone"}  # Sensor Logger: another device, with user acceleration and gravity apart
 MOST_MISSING = 0.05  # of the rows; more is no accident
 LONGEST_STEP_BACK = 1.0  # s; more is a second recording, not a late sample
 
@@ -131,7 +132,7 @@ def read_streams(path, files, time_said, notes):
         head = tables.header(text)
         if head is None and not single:
             continue
-        plan = _plan(head[0], inside.stem, place) if head else None
+        plan = _plan(head[0], inside.stem, f"{place}, line {head[2] + 1}") if head else None
         if not single and not any(quantity in plan for quantity in QUANTITIES):
             continue
         if inside.name in seen:
@@ -148,11 +149,14 @@ def read_streams(path, files, time_said, notes):
             f"{path}: there is no recording in it; the files found are {', '.join(files) or 'none'}. Give the zip, "
             f"the folder or the CSV that the app exported."
         )
-    return streams, app
+    phone = [stream for stream in streams if stream.name.lower() not in WORN]
+    if phone and len(phone) < len(streams):
+        notes.repair("the watch or headphone in this export left out; only the phone is read")
+    return phone or streams, app
 
 
 def _app(columns):
-    if "seconds_elapsed" in columns and {"x", "y", "z"} <= set(columns):
+    if {"time", "seconds_elapsed"} <= set(columns):
         return "Sensor Logger"
     if any(column.startswith("gF") for column in columns):
         return "Physics Toolbox"
@@ -161,14 +165,14 @@ def _app(columns):
     return "CSV"
 
 
-def _plan(columns, stem, place):
+def _plan(columns, stem, where):
     """{quantity: [position of x, y, z], "time": [position], "units": {quantity: unit}} of a header."""
     found, times = {}, []
     bare = {"x": 0, "y": 1, "z": 2}
     by_file = FILES.get(stem.lower().replace(" ", "").replace("_", ""))
     if by_file == "acceleration" and stem.lower() == "accelerometer" and "seconds_elapsed" in columns:
         by_file = "linear acceleration"  # Sensor Logger removes gravity there
-    has_force = any(name.startswith("gF") for name in columns)
+    without_gravity = any(name.startswith("gF") for name in columns) or stem.lower() in WORN
     for position, name in enumerate(columns):
         means = tables.meaning(name)
         if means is None and by_file and name.lower() in bare:
@@ -179,28 +183,28 @@ def _plan(columns, stem, place):
             times.append((position, means.unit))
             continue
         quantity = means.quantity
-        if has_force and quantity == "acceleration" and not name.startswith("gF"):
+        if without_gravity and quantity == "acceleration" and not name.startswith("gF"):
             quantity = "linear acceleration"  # Physics Toolbox: gFx holds gravity, ax does not
         axes = found.setdefault(quantity, {})
         if means.axis in axes:
             other = columns[axes[means.axis][0]]
             what = f"{quantity} {tables.AXES[means.axis]}"
-            raise RecordingError(f"{place}, header: both {other!r} and {name!r} mean {what}. Delete or rename one.")
+            raise RecordingError(f"{where}: both {other!r} and {name!r} mean {what}. Delete or rename one.")
         axes[means.axis] = (position, means.unit)
     if len(times) > 1:
         elapsed = [one for one in times if "elapsed" in columns[one[0]].lower()]
         if len(elapsed) != 1:
             one, other = (columns[position] for position, _ in times[:2])
-            raise RecordingError(f"{place}, header: both {one!r} and {other!r} mean time. Delete or rename one.")
+            raise RecordingError(f"{where}: both {one!r} and {other!r} mean time. Delete or rename one.")
         times = elapsed
     plan = {"time": times, "units": {}}
     for quantity, axes in found.items():
         stated = {unit for _, unit in axes.values() if unit}
         base = "acceleration" if quantity != "rotation" else "rotation"
-        names = {units.canonical(base, unit, f"{place}, header, column {columns[p]!r}") for p, unit in axes.values()}
+        names = {units.canonical(base, unit, f"{where}, column {columns[p]!r}") for p, unit in axes.values()}
         names.discard(None)
         if len(names) > 1:
-            raise RecordingError(f"{place}, header: {quantity} is in {' and '.join(sorted(stated))}. Use one unit.")
+            raise RecordingError(f"{where}: {quantity} is in {' and '.join(sorted(stated))}. Use one unit.")
         plan[quantity] = axes
         plan["units"][quantity] = names.pop() if names else None
     if _app(columns) in ("Sensor Logger", "Physics Toolbox") and plan["units"].get("rotation", "") is None:
@@ -224,7 +228,7 @@ def _need(plan, table, single):
             " Several files belong to one recording: give their zip or folder." if table.name.lower() in FILES else ""
         )
         raise RecordingError(
-            f"{table.place}, header: no column for {', '.join(missing)}; the columns found are "
+            f"{table.place}, line {table.first_line - 1}: no column for {', '.join(missing)}; the columns found are "
             f"{', '.join(table.columns)}{linear}. Rename or add what is missing, for example acc_x, gyro_x.{files}"
         )
 
@@ -310,10 +314,21 @@ def _one_per_stamp(stream, notes):
     return replace(_rows(stream, first), values=sums / np.bincount(group)[:, None])
 
 
-def pick(streams, quantity):
-    """The stream of a quantity to use, calibrated before uncalibrated; ``None`` if there is none."""
+def pick(streams, quantity, path):
+    """The stream of a quantity to use, calibrated before uncalibrated; ``None`` if there is none.
+
+    Raises
+    ------
+    RecordingError
+        If there are two of a kind.
+    """
     chosen = [stream for stream in streams if stream.quantity == quantity]
-    return min(chosen, key=lambda stream: "uncalibrated" in stream.name.lower(), default=None)
+    chosen = [stream for stream in chosen if "uncalibrated" not in stream.name.lower()] or chosen
+    if len(chosen) > 1:
+        raise RecordingError(
+            f"{path}: {chosen[0].name} and {chosen[1].name} both hold {quantity}. Give one recording, not a collection."
+        )
+    return chosen[0] if chosen else None
 
 
 def join(clock, other, path):
