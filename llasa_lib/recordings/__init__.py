@@ -5,13 +5,15 @@
 - One sign for all: at rest acceleration points away from the ground, +9.81 m/s^2 upwards, as Android reports it.
   Apple's Core Motion reports the opposite, and the readers of such sets turn it round.
 - :func:`load`: a published data set as a list of recordings, checked by sha256.
-- :func:`read`: a reader's own CSV file, refused with one clear sentence when it cannot be used.
+- :func:`read`, :func:`inspect`: a reader's own recording, converted from what the app wrote, or refused in one clear
+  sentence; ``inspect`` also tells how it was understood.
+- :func:`write`: a recording as CSV, or as phyphox, Sensor Logger or Physics Toolbox would export it.
 - ``sources``: the manifest - addresses, sizes, checksums, licences and citations of every data set.
 """
 
 from llasa_lib.errors import DataError
 from llasa_lib.recordings import basicmotions, hapt, motionsense, pamap2, shoaib, shoulder
-from llasa_lib.recordings.own import read
+from llasa_lib.recordings.own import Findings, inspect, read
 from llasa_lib.recordings.recording import (
     ACTIVITIES,
     CHANNELS,
@@ -21,17 +23,21 @@ from llasa_lib.recordings.recording import (
     Segment,
     find_gaps,
 )
+from llasa_lib.recordings.write import write
 
 __all__ = [
     "ACTIVITIES",
     "CHANNELS",
     "STANDARD_GRAVITY",
     "TRANSITIONS",
+    "Findings",
     "Recording",
     "Segment",
     "find_gaps",
+    "inspect",
     "load",
     "read",
+    "write",
 ]
 
 READERS = {
