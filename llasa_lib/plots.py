@@ -1,6 +1,6 @@
 """Figures of the book: one look, colours that everybody can tell apart, units on every axis.
 
-Every function draws into an axis it is given, or makes one, and returns it; none of them computes a result.
+Every function draws into an axis it is given, or makes one, and returns it; none of them computes a score.
 """
 
 import matplotlib.pyplot as plt

@@ -35,6 +35,7 @@ __all__ = [
     "Segment",
     "find_gaps",
     "inspect",
+    "iterate",
     "load",
     "read",
     "write",
@@ -78,6 +79,16 @@ def load(name, subjects=None):
     >>> walks[0].subject, walks[0].placement  # doctest: +SKIP
     ('hapt-02', 'waist')
     """
+    return list(iterate(name, subjects))
+
+
+def iterate(name, subjects=None):
+    """As :func:`load`, one recording at a time where the reader of the set can do that.
+
+    Yields
+    ------
+    Recording
+    """
     if name not in READERS:
         raise DataError(f"There is no reader for the data set {name!r}; this version reads: {', '.join(READERS)}.")
-    return READERS[name](subjects)
+    yield from READERS[name](subjects)

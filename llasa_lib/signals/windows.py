@@ -22,7 +22,7 @@ def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
 
     Parameters
     ----------
-    recordings : list of Recording
+    recordings : list or iterator of Recording
     rate : float, Hz
     length : int, samples per window; 120 at 20 Hz are 6 s.
     stride : int, samples from one start to the next. By default ``length``: no overlap.
@@ -42,8 +42,9 @@ def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
         If no window fits anywhere.
     """
     stride = stride or length
-    windows, rows = [], []
+    windows, rows, read = [], [], 0
     for recording in recordings:
+        read += 1
         for piece in resample(recording, rate):
             imu = piece.imu
             for first, stop, activity in _stretches(piece, labelled):
@@ -54,7 +55,7 @@ def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
     if not windows:
         where, hint = ("a labelled segment", ", or use labelled=False") if labelled else ("a piece without a gap", "")
         raise RecordingError(
-            f"No window of {length / rate:g} s fits into {where} of these {len(recordings)} recordings. "
+            f"No window of {length / rate:g} s fits into {where} of these {read} recordings. "
             f"Record longer pieces{hint}."
         )
     imu = np.stack(windows).astype(np.float32)
