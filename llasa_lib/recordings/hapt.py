@@ -31,9 +31,8 @@ LABELS = dict(enumerate(ACTIVITIES[:6] + TRANSITIONS, start=1))
 
 def load(subjects=None):
     """Read HAPT from the installed package, or from the UCI zip. See :func:`llasa_lib.recordings.load`."""
-    source = sources.manifest()["hapt"]
-    mirror = sources.find_in_package(source.package)
-    people = read_package(mirror) if mirror else read_zip(sources.find_download(source))
+    path = sources.find("hapt")
+    people = read_package(path) if path.name.endswith(".pkl.gz") else read_zip(path)
     return [recording for number in choose("hapt", subjects, sorted(people)) for recording in people[number]]
 
 
