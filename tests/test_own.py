@@ -100,6 +100,15 @@ def test_the_sample_walk_is_generated():
     np.testing.assert_allclose(walk(), make_walk.walk(), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["phyphox", "sensor_logger", "physics_toolbox.csv"])
+def test_the_sample_exports_are_the_first_seconds_of_the_walk(name):
+    recording = recordings.inspect(SAMPLES / name).recording
+    rows = len(recording.time)
+    assert recording.duration == pytest.approx(8, abs=0.1)
+    np.testing.assert_allclose(recording.time, walk()[:rows, 0], atol=1e-6)
+    np.testing.assert_allclose(recording.imu, walk()[:rows, 1:], atol=1e-8)
+
+
 @pytest.mark.parametrize(
     "header",
     [
