@@ -30,7 +30,7 @@ SPELLINGS = {
     "ms": "msec millisecond milliseconds",
     "us": "µs μs usec microsecond microseconds",
     "ns": "nsec nanosecond nanoseconds",
-    "m/s^2": "m/s2 m/s² m/s/s ms^-2 ms-2 ms⁻² mps2 ms2 ms",
+    "m/s^2": "m/s2 m/s² m/s/s ms^-2 ms-2 ms⁻² mps2 ms2",
     "g": "g g's gs gforce g-force",
     "mg": "milli-g",
     "rad/s": "rads^-1 rads-1 rad/sec rads rps radians/s",
