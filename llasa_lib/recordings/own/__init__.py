@@ -206,9 +206,7 @@ def _sign(app, files):
 
 
 def _unsure(finding):
-    return (
-        f"the {finding.what} is read as {finding.value}, which is uncertain ({finding.sure:.0%}): {finding.evidence}."
-    )
+    return f"{finding.what} ({finding.value}) is uncertain ({finding.sure:.0%}): {finding.evidence}."
 
 
 def _check_rate(stream):

@@ -1,7 +1,8 @@
 """Which unit a column is in: what the header says, checked against what the numbers say.
 
 - Time: a motion sensor takes 20 to 2000 samples per second, so the usual step tells s, ms, us and ns apart.
-- Acceleration: its mean over two seconds is nearly all gravity, whatever the body does, since steps cancel out.
+- Acceleration: its usual length is about 1 g, and its mean over two seconds keeps that, since steps cancel out; without
+  gravity the mean is next to nothing.
 - Rotation, the hard one: when a device turns, gravity turns in its frame by ``du/dt = -w x u``, in rad/s and in no
   other unit. Where nothing tilts, movement still rotates and accelerates in proportion (0.14 to 0.91 rad/s per m/s^2
   in 600 stretches of UCI-HAPT), and degrees are 57 times that.
@@ -29,15 +30,15 @@ SPELLINGS = {
     "ms": "msec millisecond milliseconds",
     "us": "µs μs usec microsecond microseconds",
     "ns": "nsec nanosecond nanoseconds",
-    "m/s^2": "m/s2 m/s² m/s/s ms^-2 ms-2 ms⁻² mps2 ms2 ms",
+    "m/s^2": "m/s2 m/s² m/s/s ms^-2 ms-2 ms⁻² mps2 ms2",
     "g": "g g's gs gforce g-force",
     "mg": "milli-g",
     "rad/s": "rads^-1 rads-1 rad/sec rads rps radians/s",
     "deg/s": "°/s º/s dps degs degrees/s degree/s deg/sec degreess °s^-1",
 }
 LARGEST_ROTATION = 40.0  # rad/s; phones and watches stop at 2000 deg/s = 34.9 rad/s
-GRAVITY_IN_SI = (6.0, 14.0)  # m/s^2; generous, for uncalibrated sensors and hard running
-GRAVITY_IN_G = (0.8, 1.25)
+GRAVITY = (5.0, 25.0)  # m/s^2; the usual length of an acceleration with gravity, from swinging arms to hard running
+LEAST_STEADY = {"stated": 0.35, "guessed": 0.6}
 MIDWAY = np.sqrt(1 / DEGREE)  # the factor halfway between two units that differ by 180 / pi
 LEAST_TURN = 0.05  # rad, 3 degrees: below it the noise of the accelerometer turns gravity as much
 USUAL_RATIO = 0.36  # rad/s of rotation per m/s^2 of body acceleration, the middle of people
@@ -86,12 +87,22 @@ def time_unit(step, said, where):
     return Finding("time", said, STATED, 1.0)
 
 
-def steady(time, acceleration):
-    """Lengths of the mean acceleration over each two seconds: nearly all gravity."""
-    block = ((time - time[0]) // 2.0).astype(int)
-    block = np.unique(block, return_inverse=True)[1]
+def steadiness(time, acceleration):
+    """How much of the acceleration is steady: its mean over two seconds, beside its usual length.
+
+    Returns
+    -------
+    size : float
+        Median length. The length does not change when the device turns, so it is about 1 g whatever the body does.
+    share : float
+        Median length of the means over two seconds, divided by ``size``. Steps cancel out: near 1 with gravity, a few
+        per cent without; 0.5 where an arm swings.
+    """
+    block = np.unique(((time - time[0]) // 2.0).astype(int), return_inverse=True)[1]
     sums = np.stack([np.bincount(block, weights=axis) for axis in acceleration.T], axis=1)
-    return np.linalg.norm(sums / np.bincount(block)[:, None], axis=1)
+    means = np.linalg.norm(sums / np.bincount(block)[:, None], axis=1)
+    size = float(np.median(np.linalg.norm(acceleration, axis=1)))
+    return size, float(np.median(means)) / max(size, 1e-12)
 
 
 def acceleration_unit(time, acceleration, said, where):
@@ -102,34 +113,26 @@ def acceleration_unit(time, acceleration, said, where):
     RecordingError
         If there is no gravity in it, it fits no unit, or it contradicts what is said.
     """
-    lengths = steady(time, acceleration)
-    gravity = float(np.median(lengths))
-    looks = None
-    for unit, (low, high) in (
-        ("m/s^2", GRAVITY_IN_SI),
-        ("g", GRAVITY_IN_G),
-        ("mg", (1000 * GRAVITY_IN_G[0], 1000 * GRAVITY_IN_G[1])),
-    ):
-        # Most stretches, not only the middle one: drift left over where gravity was removed is not steady.
-        if low <= gravity <= high and np.mean((lengths > 0.9 * low) & (lengths < 1.1 * high)) >= 0.6:
-            looks = unit
-    fact = f"the steady part of the acceleration is {gravity:.3g}"
-    if looks is None or (said and said != looks):
-        claim = f"acceleration is said to be in {said}, but " if said else ""
-        removed = gravity * FACTORS["acceleration"][said or "m/s^2"] < 0.8 or (not said and gravity < 0.8)
-        if looks:
-            why = f"which looks like {looks}. Correct the header, or give the unit"
-        elif removed:
-            why = (
-                "so gravity seems to have been removed. Export the raw acceleration (apps call it 'accelerometer' or "
-                "'with g', not 'linear acceleration')"
-            )
-        else:
-            why = "and gravity is 9.81 m/s^2 or 1 g. Check the unit"
-        raise RecordingError(f"{where}: {claim}{fact}, {why}.")
+    size, share = steadiness(time, acceleration)
+    low, high = GRAVITY
+    looks = next((u for u, factor in FACTORS["acceleration"].items() if low <= size * factor <= high), None)
+    claim = f"acceleration is said to be in {said}, but its" if said else "the acceleration's"
+    claim = f"{where}: {claim} usual length is {size:.3g}"
+    # Drift that is left where gravity was removed may look like an arm swinging in g, so a guess of g asks for more.
+    least = LEAST_STEADY["stated" if said or looks == "m/s^2" else "guessed"]
+    if share < least or size * FACTORS["acceleration"][said or looks or "m/s^2"] < 0.5:
+        raise RecordingError(
+            f"{claim} and its steady part {size * share:.2g}, so gravity seems to have been removed. Export the raw "
+            f"acceleration ('accelerometer' or 'with g', not 'linear acceleration'); if it is raw, give its unit."
+        )
+    if looks is None:
+        raise RecordingError(f"{claim}, and gravity is 9.81 m/s^2 or 1 g. Check the unit.")
+    if said and said != looks:
+        raise RecordingError(f"{claim}, which looks like {looks}. Correct the header, or give the unit.")
+    fact = f"its usual length is {size:.3g}"
     if said:
         return Finding("acceleration", said, f"{STATED}, and {fact}", 1.0)
-    return Finding("acceleration", looks, f"{fact}; gravity is 9.81 m/s^2 or 1 g", 0.97)
+    return Finding("acceleration", looks, f"{fact}, and gravity is 9.81 m/s^2 or 1 g", 0.97)
 
 
 def follow_gravity(time, acceleration, rotation):
@@ -204,7 +207,7 @@ def rotation_unit(time, acceleration, rotation, said, where):
         # Only a clear turn may contradict what somebody wrote, since over a few seconds noise correlates with noise:
         # Fisher's z of the correlation, with two independent values per second (1 Hz wide), beyond 4.5 sigma.
         clear = np.arctanh(min(agreement, 0.999)) * np.sqrt(2 * (time[-1] - time[0])) > 4.5
-        if by_physics and by_physics != said and clear and turned > 4 * LEAST_TURN:
+        if by_physics and by_physics == by_size != said and clear and turned > 4 * LEAST_TURN:
             raise RecordingError(
                 f"{where}: rotation is said to be in {said}, but {physics_fact}. Correct the header, or give the unit."
             )
@@ -217,4 +220,4 @@ def rotation_unit(time, acceleration, rotation, said, where):
         return Finding("rotation", by_size, size_fact, round(0.5 + 0.42 * clear, 2))
     if by_physics == by_size:
         return Finding("rotation", by_physics, f"{physics_fact}; {size_fact}", 0.99)
-    return Finding("rotation", by_physics, f"{physics_fact}, although {size_fact}", round(0.9 - 0.3 * clear, 2))
+    return Finding("rotation", by_size, f"{size_fact}, although {physics_fact}", 0.6)
