@@ -20,7 +20,7 @@ BOOTED = 27_920_678_471_000  # ns on a watch's own clock
 
 
 def truth(time):
-    """What the sensors feel at ``time`` (s): acceleration (T, 3) in m/s^2, rotation (T, 3) in rad/s; slow and smooth."""
+    """What the sensors feel at ``time`` (s): acceleration (T, 3) in m/s^2, rotation (T, 3) in rad/s."""
     phase = 2 * np.pi * 0.5 * time
     acceleration = np.stack([np.sin(phase), np.cos(phase), 9.81 + 0.5 * np.sin(2 * phase)], axis=1)
     rotation = np.stack([0.3 * np.cos(phase), -0.2 * np.sin(phase), 0.1 * np.cos(2 * phase)], axis=1)
@@ -35,7 +35,7 @@ def stream(rows, model, sensor, seed, spell=20.0, quirks=True):
     time = np.arange(rows) / rate + shift + rng.uniform(-0.2, 0.2, rows) / rate
     if quirks:
         time[rows // 2 :] += 7.0  # a break
-    values = truth(time)[sensor == "gyroscope"].astype(np.float32)
+    values = truth(time)[sensor == "gyroscope"].round(6)
     labels = (time // spell).astype(int) % len(LABELS)
     since = (time * 1e9).astype(np.int64)
     arrival = (START + since) // 1_000_000 + 1995 + rng.integers(0, 3, rows)
@@ -75,7 +75,7 @@ def table(user, device, model, columns):
     )
 
 
-def write(folder, rows, users="abcdefghi", models=PHONES + WATCHES, quirks=True):
+def write(folder, rows, users="abcdefghi", models=PHONES + WATCHES, spell=20.0, quirks=True):
     """Write the four files with about ``rows`` rows in total; returns the folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,6 @@ def write(folder, rows, users="abcdefghi", models=PHONES + WATCHES, quirks=True)
                         if (model, sensor) == ("samsungold", "gyroscope"):
                             continue
                         for number in (1, 2):
-                            columns = stream(rows // streams, model, sensor, 10 * seed + number, quirks=quirks)
+                            columns = stream(rows // streams, model, sensor, 10 * seed + number, spell, quirks)
                             csv.write_csv(table(user, f"{model}_{number}", model, columns), file, plain)
     return folder

@@ -12,15 +12,18 @@ Notable features:
 
 import itertools
 import json
+import os
 import re
 import warnings
 import zipfile
 import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from llasa_lib.errors import DataError
@@ -40,6 +43,7 @@ LABELS = {
     "bike": "biking",
 }
 ACTIVITY = tuple(LABELS.values())
+CODES = {label: code for code, label in enumerate(LABELS)}
 SENSORS = ("accelerometer", "gyroscope")
 PLACEMENT = {"Phones": "waist", "Watch": "wrist"}  # the pouch hung at the waist: Stisen et al., SenSys 2015, section 4
 MODELS = {
@@ -54,11 +58,11 @@ COLUMNS = ("Index", "Arrival_Time", "Creation_Time", "x", "y", "z", "User", "Mod
 STAMPS, AXES, NAMES = COLUMNS[1:3], COLUMNS[3:6], ("User", "Device", "gt")
 TYPES = (
     dict.fromkeys(("Index", *STAMPS), pa.int64())
-    | dict.fromkeys(AXES, pa.float32())  # what Android's sensors give
-    | dict.fromkeys(NAMES, pa.dictionary(pa.int32(), pa.string()))
+    | dict.fromkeys(AXES, pa.float64())
+    | dict.fromkeys(NAMES, pa.string())
 )
 SCHEMA = pa.schema([*((name, TYPES[name]) for name in (*STAMPS, *AXES)), ("gt", pa.int8())])
-BLOCK = 1 << 22  # bytes of CSV in memory at a time, and file
+BLOCK = 1 << 21  # bytes of CSV in memory at a time, and file
 
 ASTRAY = 1_000_000_000  # ns; a message between sensor and file takes less than a second
 MOST_ASTRAY = 0.01  # of a stream; beyond that it is the clock that is wrong
@@ -126,6 +130,8 @@ def read(path, subjects=None, devices=None):
 
 def _choose(index, subjects, devices):
     """(user, device, kind) of the wanted recordings, people first."""
+    if not any(index.values()):
+        raise DataError("The files of HHAR hold no samples. Delete them and get them again.")
     known = {(user, device, name.split("_")[0]) for name, pairs in index.items() for user, device in map(tuple, pairs)}
     users = choose("hhar", subjects, sorted({user for user, _, _ in known}))
     names = {device for _, device, _ in known}
@@ -156,7 +162,7 @@ class Stream(NamedTuple):
 
     arrival: np.ndarray  # (T,) int64, ms, Unix time
     creation: np.ndarray  # (T,) int64, ns, the sensor's own clock
-    values: np.ndarray  # (T, 3) float32
+    values: np.ndarray  # (T, 3) float64
     labels: np.ndarray  # (T,) int8, positions in ACTIVITY
 
 
@@ -215,7 +221,7 @@ def _clocks(*streams):
     fine is a clock that jumps, or two clocks for the two sensors. The arrival time tells: it is coarse, but steady.
     """
     delays = [stream.arrival * 1_000_000 - stream.creation for stream in streams]
-    usual = [np.median(delay) for delay in delays]
+    usual = [np.median(delay[:: len(delay) // 1000 + 1]) for delay in delays]  # a thousand samples tell it
     kept = [np.abs(delay - middle) <= ASTRAY for delay, middle in zip(delays, usual, strict=True)]
     if max(usual) - min(usual) <= ASTRAY and all(keep.mean() >= 1 - MOST_ASTRAY for keep in kept):
         return [(stream.creation, keep) for stream, keep in zip(streams, kept, strict=True)]
@@ -266,7 +272,10 @@ def _partition(path):
         try:
             with atomic(cache) as temporary:
                 temporary.mkdir()
-                streams = {name: _split(archive, member, temporary / name) for name, member in members.items()}
+                # Threads, not processes: Arrow parses without Python's lock, and nothing has to be copied or started.
+                with ThreadPoolExecutor(min(len(members), os.cpu_count() or 1)) as pool:
+                    split = lambda name: _split(archive, members[name], temporary / name)
+                    streams = dict(zip(members, pool.map(split, members), strict=True))
                 index = {"stamp": stamp, "streams": streams}
                 (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
         except OSError as error:
@@ -312,12 +321,13 @@ def _split(archive, member, target):
     try:
         with archive.open(member) as file, _reader(file) as reader, pa.ipc.new_file(target, SCHEMA) as writer:
             for batch in reader:
-                codes, names = _codes(batch)
                 rows = _checked(batch, line, where)
-                for code in np.unique(codes):
-                    mine = codes == code
-                    writer.write_batch(rows if mine.all() else rows.filter(pa.array(mine)))
-                    pairs.append(names[code])
+                # Rows of one pair stand together, so run ends are few, and much cheaper to find than groups.
+                users, devices = (pc.run_end_encode(batch.column(name)) for name in NAMES[:2])
+                ends = np.union1d(users.run_ends, devices.run_ends).tolist()
+                for first, stop in itertools.pairwise([0, *ends]):
+                    writer.write_batch(rows.slice(first, stop - first))
+                    pairs.append((batch.column("User")[first].as_py(), batch.column("Device")[first].as_py()))
                 line += len(batch)
     except (pa.ArrowInvalid, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{where}{_explained(error)} Delete the file and get it again.") from error
@@ -335,25 +345,19 @@ def _reader(file):
     )
 
 
-def _codes(batch):
-    """(T,) int: which pair of person and device each row belongs to; and {that int: (user, device)}."""
-    users, devices = batch.column("User"), batch.column("Device")
-    codes = users.indices.to_numpy() * len(devices.dictionary) + devices.indices.to_numpy()
-    return codes, dict(enumerate(itertools.product(users.dictionary.to_pylist(), devices.dictionary.to_pylist())))
-
-
 def _checked(batch, line, where):
     """The columns that are kept; a label or a number that cannot be is an error with its line."""
-    names = list(LABELS)
-    labels = batch.column("gt").dictionary.to_pylist()
-    numbers = np.array([names.index(label) if label in LABELS else -1 for label in labels], np.int8)
-    numbers = numbers[batch.column("gt").indices.to_numpy()]
-    if (numbers < 0).any():
-        at = int(np.argmax(numbers < 0))
-        raise DataError(
-            f"{where}, line {line + at}: unknown activity {batch.column('gt')[at].as_py()!r}; known are "
-            f"{', '.join(names)}. Delete the file and get it again."
-        )
+    runs = pc.run_end_encode(batch.column("gt"))
+    starts = np.concatenate([[0], runs.run_ends.to_numpy()])
+    codes = []
+    for label, start in zip(runs.values.to_pylist(), starts, strict=False):
+        if label not in CODES:
+            raise DataError(
+                f"{where}, line {line + start}: unknown activity {label!r}; known are {', '.join(LABELS)}. "
+                f"Delete the file and get it again."
+            )
+        codes.append(CODES[label])
+    labels = np.repeat(np.array(codes, np.int8), np.diff(starts))
     for axis in AXES:
         finite = np.isfinite(batch.column(axis).to_numpy())
         if not finite.all():
@@ -361,16 +365,16 @@ def _checked(batch, line, where):
                 f"{where}, line {line + int(np.argmin(finite))}, column {axis}: not a finite number. "
                 f"Delete the file and get it again."
             )
-    return pa.record_batch([*(batch.column(name) for name in (*STAMPS, *AXES)), pa.array(numbers)], schema=SCHEMA)
+    return pa.record_batch([*(batch.column(name) for name in (*STAMPS, *AXES)), pa.array(labels)], schema=SCHEMA)
 
 
 def _explained(error):
     """Arrow's words for a malformed row, with the line of the file and the column's name."""
-    text = str(error).strip("'\"").splitlines()[0]
+    text = str(error.args[0] if error.args else type(error).__name__).partition("\n")[0]
     row, column = re.search(r"Row #(\d+)", text), re.search(r"column #(\d+)", text)
     where = f", line {row[1]}" if row else ""
-    where += f", column {COLUMNS[int(column[1])]}" if column and int(column[1]) < len(COLUMNS) else ""
-    return f"{where}: {text.rpartition(' error: ')[2].rpartition('Row #')[2].partition(': ')[2] or text}."
+    where += f", column {COLUMNS[int(column[1])]}" if column else ""
+    return f"{where}: {re.sub(r'In CSV column #[0-9]+: |Row #[0-9]+: |CSV [a-z]+ error[^:]*: ', '', text)}."
 
 
 def _stream(cache, name, index, user, device):
