@@ -10,6 +10,7 @@ Notable features:
   taken. Samples out of order are sorted, repeated and stray ones dropped, and a warning counts them.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -112,19 +113,21 @@ def read(path, subjects=None, devices=None):
     index = json.loads((cache / "index.json").read_text(encoding="utf-8"))["streams"]
     pairs = _choose(index, subjects, devices)
     counts, silent = Counter(), set()
-    for user, device, kind in pairs:
-        streams = [_stream(cache, f"{kind}_{sensor}", index, user, device) for sensor in SENSORS]
-        if None in streams:
-            silent.add(device)
-            continue
-        for fields in join(*streams, counts):
-            yield Recording(
-                **fields,
-                subject=subject_name("hhar", user),
-                placement=PLACEMENT[kind],
-                device=MODELS.get(_model(device), device),
-                source="hhar",
-            )
+    with contextlib.ExitStack() as stack:
+        files = {name: pa.ipc.open_file(stack.enter_context(pa.OSFile(str(cache / name)))) for name in index}
+        for user, device, kind in pairs:
+            streams = [_stream(files[name], index[name], user, device) for name in _names(kind)]
+            if None in streams:
+                silent.add(device)
+                continue
+            for fields in join(*streams, counts):
+                yield Recording(
+                    **fields,
+                    subject=subject_name("hhar", user),
+                    placement=PLACEMENT[kind],
+                    device=MODELS.get(_model(device), device),
+                    source="hhar",
+                )
     _warn(counts, silent)
 
 
@@ -140,6 +143,10 @@ def _choose(index, subjects, devices):
         raise DataError(f"hhar has no device {min(unknown)!r}; it has {', '.join(sorted(names))}.")
     wanted = [one for one in sorted(known) if devices is None or {one[1], _model(one[1])} & set(devices)]
     return [one for one in wanted if one[0] in users]
+
+
+def _names(kind):
+    return [f"{kind}_{sensor}" for sensor in SENSORS]
 
 
 def _model(device):
@@ -235,15 +242,12 @@ def _in_order(stream, stamps, keep, counts):
         counts["dropped, whose time is astray"] += int((~keep).sum())
         columns = [column[keep] for column in columns]
     steps = np.diff(columns[0])
-    if (steps < 0).any():
+    if (steps <= 0).any():
         counts["out of order, sorted"] += int((steps < 0).sum())
         order = np.argsort(columns[0], kind="stable")
-        columns = [column[order] for column in columns]
-        steps = np.diff(columns[0])
-    if (steps == 0).any():
-        counts["dropped, whose time repeats"] += int((steps == 0).sum())
-        first = np.concatenate([[True], steps > 0])
-        columns = [column[first] for column in columns]
+        new = np.diff(columns[0][order], prepend=-1) > 0  # the first of equal stamps stays
+        counts["dropped, whose time repeats"] += int((~new).sum())
+        columns = [column.take(order[new], axis=0) for column in columns]
     return columns
 
 
@@ -301,7 +305,7 @@ def _state(path):
 
 def _members(archive):
     """{"Phones_accelerometer": its name in the archive, ...}"""
-    wanted = [f"{kind}_{sensor}" for kind in PLACEMENT for sensor in SENSORS]
+    wanted = [name for kind in PLACEMENT for name in _names(kind)]
     found = {name.rpartition("/")[2].removesuffix(".csv"): name for name in archive.names if name.endswith(".csv")}
     missing = [f"{name}.csv" for name in wanted if name not in found]
     if missing:
@@ -319,7 +323,10 @@ def _split(archive, member, target):
     """
     pairs, line, where = [], 2, f"{archive.path}: {member}"
     try:
-        with archive.open(member) as file, _reader(file) as reader, pa.ipc.new_file(target, SCHEMA) as writer:
+        # A file on disk goes to Arrow by name: through Python, every byte would be copied under its lock.
+        plain = archive.path.is_dir()
+        source = contextlib.nullcontext(archive.path / member) if plain else archive.open(member)
+        with source as file, _reader(file) as reader, pa.ipc.new_file(target, SCHEMA) as writer:
             for batch in reader:
                 rows = _checked(batch, line, where)
                 # Rows of one pair stand together, so run ends are few, and much cheaper to find than groups.
@@ -377,13 +384,10 @@ def _explained(error):
     return f"{where}: {re.sub(r'In CSV column #[0-9]+: |Row #[0-9]+: |CSV [a-z]+ error[^:]*: ', '', text)}."
 
 
-def _stream(cache, name, index, user, device):
+def _stream(file, pairs, user, device):
     """One stream back from the cache, or None if this sensor wrote nothing."""
-    batches = [number for number, pair in enumerate(index[name]) if tuple(pair) == (user, device)]
+    batches = [file.get_batch(number) for number, pair in enumerate(pairs) if tuple(pair) == (user, device)]
     if not batches:
         return None
-    with pa.OSFile(str(cache / name)) as file:
-        reader = pa.ipc.open_file(file)
-        table = pa.Table.from_batches([reader.get_batch(number) for number in batches])
-    arrival, creation, x, y, z, labels = (column.to_numpy() for column in table.columns)
-    return Stream(arrival, creation, np.stack([x, y, z], axis=1), labels)
+    arrival, creation, *values, labels = (column.to_numpy() for column in pa.Table.from_batches(batches).columns)
+    return Stream(arrival, creation, np.stack(values, axis=1), labels)
