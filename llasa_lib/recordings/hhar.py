@@ -46,7 +46,7 @@ LABELS = {
 ACTIVITY = tuple(LABELS.values())
 CODES = {label: code for code, label in enumerate(LABELS)}
 SENSORS = ("accelerometer", "gyroscope")
-PLACEMENT = {"Phones": "waist", "Watch": "wrist"}  # the pouch hung at the waist: Stisen et al., SenSys 2015, section 4
+PLACEMENT = {"Phones": "waist", "Watch": "wrist"}  # phones were carried in a pouch around the waist
 MODELS = {
     "nexus4": "LG Nexus 4",
     "s3": "Samsung Galaxy S3",
@@ -245,7 +245,7 @@ def _in_order(stream, stamps, keep, counts):
     if (steps <= 0).any():
         counts["out of order, sorted"] += int((steps < 0).sum())
         order = np.argsort(columns[0], kind="stable")
-        new = np.diff(columns[0][order], prepend=-1) > 0  # the first of equal stamps stays
+        new = np.append(True, np.diff(columns[0][order]) > 0)  # the first of equal stamps stays
         counts["dropped, whose time repeats"] += int((~new).sum())
         columns = [column.take(order[new], axis=0) for column in columns]
     return columns
