@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 CHUNK = 1 << 16  # bytes
 TIMEOUT = (10, 30)  # s, to connect and between two pieces
-TRIES = 5  # in a row without one new byte, then it is given up
+TRIES = 3  # in a row without one new byte, then it is given up
 
 BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
@@ -112,6 +112,7 @@ class Downloader:
         have = self._have()
         if total is not None and have < total:
             raise requests.ConnectionError(f"the connection was cut after {have} of {total} bytes")
-        if self.size is not None and have != self.size:
+        expected = total if self.size is None else self.size
+        if expected is not None and have != expected:
             self._forget()
-            raise OSError(f"{have} bytes came instead of {self.size}, so it is another file")
+            raise OSError(f"{have} bytes came instead of {expected}, so it is another file")
