@@ -13,7 +13,7 @@ EVERY = 1.0  # s
 
 
 async def get_msg(self, timeout=None):
-    """As ``AsyncZMQSocketChannel.get_msg``: the next message, or ``Empty`` after ``timeout`` seconds; asks again often."""
+    """The next message, or ``Empty`` after ``timeout`` seconds, as the method it replaces; but it asks again often."""
     end = float("inf") if timeout is None else time.monotonic() + timeout
     while not await self.socket.poll(int(1000 * max(0.0, min(EVERY, end - time.monotonic())))):
         if time.monotonic() >= end:

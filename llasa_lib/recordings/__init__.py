@@ -12,7 +12,7 @@
 """
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings import basicmotions, hapt, motionsense, pamap2, shoaib, shoulder
+from llasa_lib.recordings import basicmotions, hapt, hhar, motionsense, pamap2, shoaib, shoulder
 from llasa_lib.recordings.own import Findings, inspect, read
 from llasa_lib.recordings.recording import (
     ACTIVITIES,
@@ -43,6 +43,7 @@ __all__ = [
 
 READERS = {
     "hapt": hapt.load,
+    "hhar": hhar.iterate,
     "motionsense": motionsense.load,
     "shoaib": shoaib.load,
     "pamap2": pamap2.load,
