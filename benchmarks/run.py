@@ -107,6 +107,18 @@ def model_rows(run, windows):
     yield ("tuning", "LoRA step", partial(training_step, adapted, step), tune.batch_size, "samples/s")
 
 
+def recording_rows(profile):
+    """Reading a large data set: generated files of 1, 10 and 40 million rows, only the smallest under ``smoke``."""
+    import bench_hhar  # here, since it writes gigabytes and only this row needs it
+
+    found, wrong = bench_hhar.run((1,) if profile == "smoke" else (1, 10, 40))
+    for row in found:
+        what = f"HHAR, {row['millions']} million rows, peak {row['peak_gb']:.2f} GB"
+        yield {"stage": "recordings", "what": what, "value": row["rows_per_second"], "unit": "rows/s", "repeats": 1}
+    for sentence in wrong:
+        print(sentence, file=sys.stderr)
+
+
 def whole_stages(run):
     """Seconds of every stage that the pipeline has made."""
     made = {}
@@ -131,6 +143,9 @@ def main(profile=None):
             with console.status(f"{stage}: {what}"):
                 value, repeats = rate(function, amount)
             rows.append({"stage": stage, "what": what, "value": value, "unit": unit, "repeats": repeats})
+
+    with console.status("recordings: HHAR"):
+        rows += recording_rows(run.profile.name)
 
     # Kilobytes on Linux, bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)

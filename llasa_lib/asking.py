@@ -69,7 +69,7 @@ def ask_windows(model, processor, imu, question, activities, starts=None, max_ne
 
 
 def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
-    """Ask the tuned model of a profile about a CSV recording.
+    """Ask the tuned model of a profile about a recording of one's own.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .errors import LlasaError
+from .errors import LlasaError, RecordingError
 
 app = typer.Typer(
     help="Teach a language model to understand a wearable sensor, stage by stage, and ask it.",
@@ -42,10 +42,41 @@ def _pipeline(profile):
 
 
 @app.command()
-def prepare(profile: ProfileOption = None):
-    """Stage 1: recordings -> windows in SI units, split by subject."""
+def prepare(
+    file: Annotated[
+        Path | None, typer.Argument(help="A recording of your own: CSV, zip or folder, as a phone app exported it.")
+    ] = None,
+    acceleration: Annotated[str | None, typer.Option(help="Its unit: m/s^2, g or mg. Found out by default.")] = None,
+    rotation: Annotated[str | None, typer.Option(help="Its unit: rad/s or deg/s.")] = None,
+    time: Annotated[str | None, typer.Option(help="Its unit: s, ms, us or ns.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write what was understood as a CSV in SI units.")] = None,
+    profile: ProfileOption = None,
+):
+    """Stage 1: recordings -> windows in SI units, split by subject. With FILE: how a recording is understood."""
+    if file is not None:
+        _inspect(file, {"acceleration": acceleration, "rotation": rotation, "time": time}, save)
+        return
+    if acceleration or rotation or time or save:
+        raise RecordingError("Units and --save belong to a recording. Name its file: llasa prepare FILE.")
     for name, split in _pipeline(profile).prepare().items():
         console.print(f"{name}: {len(split)} windows of {len(set(split['subject']))} subjects")
+
+
+def _inspect(file, stated, save):
+    """Print how a recording is understood, and what can be asked about it."""
+    from . import recordings, signals
+
+    found = recordings.inspect(file, **stated)
+    console.print(str(found), highlight=False, markup=False)
+    count = len(signals.make_windows([found.recording], labelled=False))
+    console.print(f"{count} window{'s' if count != 1 else ''} of six seconds")
+    if save is not None:
+        file = recordings.write(found.recording, save)
+    elif any(stated.values()):
+        # `ask` has to find the units out by itself.
+        console.print("Next: the same command with --save own.csv, and then ask about that file.")
+        return
+    console.print(f'Next: llasa ask {file} "What is the person doing?"', highlight=False, markup=False)
 
 
 @app.command()
@@ -95,7 +126,7 @@ def run(profile: ProfileOption = None):
 @app.command()
 def ask(
     file: Annotated[
-        Path, typer.Argument(help="CSV with time (s), acceleration x y z (m/s^2), gyroscope x y z (rad/s).")
+        Path, typer.Argument(help="A recording of your own: CSV, zip or folder, as a phone app exported it.")
     ],
     question: Annotated[
         str, typer.Argument(help="For example: What is the person doing?")

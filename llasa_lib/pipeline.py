@@ -23,7 +23,7 @@ STAGES = ("prepare", "pretrain", "caption", "align", "compare", "tune", "evaluat
 
 # What a stage is made of: (upstream stages, modules whose code counts, sections of the profile that count).
 _INGREDIENTS = {
-    "prepare": ((), ("recordings", "signals.py"), ("data",)),
+    "prepare": ((), ("recordings", "signals"), ("data",)),
     "pretrain": (("prepare",), ("encoder.py", "training.py"), ("encoder", "seed")),
     "caption": (("prepare",), ("captions.py", "questions.py"), ()),
     "align": (
@@ -113,12 +113,12 @@ class Pipeline:
     # --- how each is made: a function that fills a folder -----------------------------------------------------------
 
     def _recordings(self, subjects=None):
+        """One recording at a time: large sets do not fit into memory as a whole."""
         chosen = subjects or self.profile.data.subjects
-        return [
-            one
-            for name in self.profile.data.sets
-            for one in recordings.load(name, _of_set(chosen, name) if chosen else None)
-        ]
+        for name in self.profile.data.sets:
+            mine = _of_set(chosen, name) if chosen else None
+            if mine != []:  # nobody of this set is wanted
+                yield from recordings.iterate(name, mine)
 
     def _prepare(self, folder, work):
         data = self.profile.data

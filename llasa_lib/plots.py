@@ -1,12 +1,13 @@
 """Figures of the book: one look, colours that everybody can tell apart, units on every axis.
 
-Every function draws into an axis it is given, or makes one, and returns it; none of them computes a result.
+Every function draws into an axis it is given, or makes one, and returns it; none of them computes a score.
 """
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
+from . import signals
 from .recordings import ACTIVITIES
 
 _COLOURS = sns.color_palette("colorblind", 10)
@@ -50,6 +51,38 @@ def window(imu, axes=None, rate=RATE, shade=()):
     axes[0].legend(ncols=3, loc="upper right", fontsize="small", borderpad=0.2)
     axes[1].set_xlabel("time (s)")
     return np.asarray(axes)
+
+
+def anatomy(imu, features, axes=None, rate=RATE):
+    """A window taken apart: acceleration with its gravity, rotation, the rhythm of its size, and some features.
+
+    Parameters
+    ----------
+    imu : (T, 6) array, m/s^2 and rad/s
+    features : dict of str to (value, unit)
+        What to write beside it, for example of :func:`signals.describe_windows`.
+    axes : dict of matplotlib axes, optional
+
+    Returns
+    -------
+    dict of matplotlib axes: ``acceleration``, ``rotation``, ``spectrum``, ``features``
+    """
+    imu = np.asarray(imu)
+    layout = [["acceleration", "spectrum"], ["rotation", "features"]]
+    axes = axes or plt.subplot_mosaic(layout, figsize=(10, 4.6), width_ratios=(3, 2), layout="constrained")[1]
+    window(imu, (axes["acceleration"], axes["rotation"]), rate)
+    gravity = signals.split_gravity(imu[:, :3], rate)[0]
+    for axis, colour in enumerate(AXIS_COLOURS.values()):
+        axes["acceleration"].plot(np.arange(len(imu)) / rate, gravity[:, axis], "--", color=colour, linewidth=1)
+    size = np.linalg.norm(imu[:, :3], axis=1)
+    amplitude = 2 * np.abs(np.fft.rfft(size - size.mean())) / len(size)
+    axes["spectrum"].stem(np.fft.rfftfreq(len(size), 1 / rate), amplitude, basefmt=" ", markerfmt=".")
+    top = max(0.2, 1.1 * amplitude.max())  # noise at rest must not look like motion
+    axes["spectrum"].set(xlabel="frequency (Hz)", ylabel="amplitude (m/s²)", title="rhythm of |a|", ylim=(0, top))
+    axes["features"].set_axis_off()
+    text = "\n".join(f"{name:<36}{value:7.2f} {unit}" for name, (value, unit) in features.items())
+    axes["features"].text(0, 1, text, family="monospace", fontsize=8, va="top", transform=axes["features"].transAxes)
+    return axes
 
 
 def loss(history, ax=None, label=None, unit="loss"):

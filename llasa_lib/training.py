@@ -293,6 +293,7 @@ def count(module):
 
 def quiet():
     """Only warnings of the project itself: transformers' and datasets' notices help no reader of a chapter."""
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,5 +1,6 @@
 """Small controls for the chapters: choose, click, and see a figure or an answer change.
 
+- ``explore(windows)``: pick a person, an activity and a moment, and see the window taken apart.
 - ``confusion(report)``: pick a system and a person, see who was taken for what.
 - ``ask(model, processor, windows)``: pick a window, type a question, read the answer beside what was measured.
 - ``shade(window)``: the stretch of a window that proves a sentence, for figures.
@@ -87,6 +88,62 @@ def confusion(report):
 
     figure = ipywidgets.interactive_output(draw, {"system": system, "subject": subject})
     return ipywidgets.VBox([ipywidgets.HBox([system, subject]), figure])
+
+
+SHOWN = (
+    "acceleration size standard deviation",
+    "vertical share",
+    "tilt of x",
+    "tilt change",
+    "dominant frequency",
+    "rhythm",
+    "regularity",
+    "spectral entropy",
+    "net turn about the vertical",
+)
+
+
+def anatomy(imu, names=SHOWN):
+    """One window taken apart, with some of its named features: see :func:`plots.anatomy`."""
+    values = signals.describe_windows(np.asarray(imu)[None], names).iloc[0]
+    return plots.anatomy(imu, {name: (values[name], signals.FEATURES[name].unit) for name in names})
+
+
+def explore(windows):
+    """Pick a person, an activity and a moment, and see the window taken apart.
+
+    Parameters
+    ----------
+    windows : datasets.Dataset
+        With ``imu``, ``activity``, ``subject`` and ``start``.
+
+    Returns
+    -------
+    ipywidgets.Widget
+    """
+    imu, subjects, activities = signals.to_array(windows), np.array(windows["subject"]), np.array(windows["activity"])
+    starts = np.array(windows["start"])
+    subject = ipywidgets.Dropdown(options=sorted(set(subjects)), description="person")
+    known = [name for name in recordings.ACTIVITIES if name in activities]
+    activity = ipywidgets.Dropdown(options=known, description="activity")
+    moment = ipywidgets.SelectionSlider(options=[("-", 0)], description="second", continuous_update=False)
+
+    def offer(_=None):
+        rows = np.flatnonzero((subjects == subject.value) & (activities == activity.value))
+        moment.options = [(f"{starts[row]:.0f}", int(row)) for row in rows] or [("none", -1)]
+
+    def draw(row):
+        if row < 0:
+            print("This person has no window of this activity.")
+            return
+        anatomy(imu[row])
+        plt.show()
+
+    offer()
+    for control in (subject, activity):
+        control.observe(offer, "value")
+    figure = ipywidgets.interactive_output(draw, {"row": moment})
+    return ipywidgets.VBox([ipywidgets.HBox([subject, activity, moment]), figure])
 
 
 def ask(model, processor, windows, question=questions.RECOGNITION_QUESTION):

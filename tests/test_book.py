@@ -1,11 +1,14 @@
 """What every chapter promises a reader, checked without running it (`make notebooks` runs them all)."""
 
 import ast
+import asyncio
 import itertools
 import re
 import statistics
 from pathlib import Path
+from queue import Empty
 
+import kernel_messages
 import nbformat
 import pytest
 import yaml
@@ -191,3 +194,33 @@ def test_prose_has_one_sentence_per_line(name):
     lines = [line for line in text.splitlines() if not re.match(r"\s*([|#:<>*-]|\d+\.)", line)]
     crowded = [line for line in lines if re.search(r"[a-z0-9)\"”][.?!][\"”')*_]* +[A-Z][a-z]", line)]
     assert crowded == [], "\n".join(crowded)
+
+
+class Sleepy:
+    """A socket whose message arrives without waking the one who waits; asked again, it has it."""
+
+    def __init__(self, arrives_after):
+        self.asked, self.arrives_after = 0, arrives_after
+
+    async def poll(self, timeout):
+        self.asked += 1
+        return self.asked > self.arrives_after
+
+
+def test_a_reply_that_wakes_nobody_is_found_by_asking_again():
+    class Channel:
+        socket = Sleepy(3)
+
+        async def _recv(self):
+            return "reply"
+
+    assert asyncio.run(kernel_messages.get_msg(Channel())) == "reply"
+    assert Channel.socket.asked == 4
+
+
+def test_waiting_for_a_reply_still_ends_at_its_time_limit():
+    class Channel:
+        socket = Sleepy(10**9)
+
+    with pytest.raises(Empty):
+        asyncio.run(kernel_messages.get_msg(Channel(), timeout=0.05))

@@ -156,8 +156,8 @@ def without_a_column(values):
     return np.delete(values, 5, axis=1), [name for name in HEADER if name != "gyro_y"]
 
 
-def with_a_hole(values):
-    values[20, 3] = np.nan
+def with_many_holes(values):
+    values[20:200, 3] = np.nan
     return values, HEADER
 
 
@@ -165,24 +165,22 @@ def too_short(values):
     return values[: 50 * 5], HEADER
 
 
-def unsorted(values):
-    values[[30, 40]] = values[[40, 30]]
-    return values, HEADER
+def recorded_twice(values):
+    return np.vstack([values, values]), HEADER
 
 
-def in_g(values):
-    values[:, 1:4] /= 9.80665
-    return values, HEADER
+def said_to_be_in_g(values):
+    return values, [f"{name} (g)" if name.startswith("acc") else name for name in HEADER]
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (without_a_column, ["line 1", "rotation y"]),
-        (with_a_hole, ["line 22", "acc_z"]),
+        (with_many_holes, ["line 22", "179 more"]),
         (too_short, ["6"]),
-        (unsorted, ["line", "Sort"]),
-        (in_g, ["9.80665"]),
+        (recorded_twice, ["line", "time goes back"]),
+        (said_to_be_in_g, ["said to be in g", "looks like m/s^2"]),
     ],
 )
 def test_a_recording_that_cannot_be_used_ends_in_one_sentence(llasa, made, walk, spoil, words):

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from llasa_lib import encoder, evaluation, profiles, questions, signals
 from llasa_lib.errors import ArtifactError, ModelError
 from llasa_lib.evaluation import System, answering
-from llasa_lib.evaluation.run import GENERATED, SCORED, ZEROED
+from llasa_lib.evaluation.run import GENERATED, MIRRORED, SCORED, ZEROED
 from llasa_lib.recordings import ACTIVITIES
 
 SIX = list(ACTIVITIES[:6])
@@ -254,8 +254,8 @@ def test_every_system_is_tested_on_the_same_windows(report, people):
     test = people["test"]
     assert report.true == list(test["activity"])
     assert report.subjects == list(test["subject"])
-    assert [system.name for system in report.systems[:3]] == [SCORED, GENERATED, ZEROED]
-    assert [system.kind for system in report.systems] == ["model", "model", "control"] + 4 * ["baseline"]
+    assert [system.name for system in report.systems[:4]] == [SCORED, GENERATED, ZEROED, MIRRORED]
+    assert [system.kind for system in report.systems] == ["model", "model", "control", "control"] + 4 * ["baseline"]
     assert {len(system.predicted) for system in report.systems} == {len(test)}
 
 

@@ -88,6 +88,30 @@ def test_a_reply_shows_signal_answer_and_belief(walk):
     assert len(axes["shares"].patches) == 6
 
 
+def test_a_window_taken_apart_shows_gravity_rhythm_and_named_features(walk):
+    axes = widgets.anatomy(walk)
+    dashed = [line for line in axes["acceleration"].lines if line.get_linestyle() == "--"]
+    assert len(dashed) == 3
+    np.testing.assert_allclose(dashed[0].get_ydata(), signals.split_gravity(walk[:, :3], 20)[0][:, 0])
+    assert "Hz" in axes["spectrum"].get_xlabel()
+    (beside,) = axes["features"].texts
+    assert all(name in beside.get_text() for name in widgets.SHOWN)
+
+
+def test_a_reader_can_walk_through_people_activities_and_moments(hapt_windows, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(widgets, "anatomy", drawn.append)
+    box = widgets.explore(hapt_windows)
+    subject, activity, moment = box.children[0].children
+    assert list(subject.options) == ["hapt-01", "hapt-02", "hapt-05"]
+    subject.value, activity.value = "hapt-02", "lying"
+    rows = [row for _, row in moment.options]
+    assert {hapt_windows[row]["subject"] for row in rows} == {"hapt-02"}
+    assert {hapt_windows[row]["activity"] for row in rows} == {"lying"}
+    assert len(drawn) >= 1
+    np.testing.assert_array_equal(drawn[-1], signals.to_array(hapt_windows)[moment.value])
+
+
 def test_a_report_is_drawn_with_its_intervals(report):
     ax = report.plot()
     assert [label.get_text() for label in ax.get_yticklabels()] == ["lazy", "silent", "right"]

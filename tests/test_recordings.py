@@ -1,11 +1,10 @@
-"""Promises of ``llasa_lib.recordings``: real data arrive unchanged, bad files are refused in one sentence."""
+"""Promises of ``llasa_lib.recordings``: real data arrive unchanged, tampered files are refused."""
 
 import gzip
 import os
 import pickle
 import subprocess
 import sys
-import warnings
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -15,39 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llasa_lib import recordings, signals
+from llasa_lib import recordings
 from llasa_lib.errors import DataError, RecordingError
 from llasa_lib.recordings import ACTIVITIES, TRANSITIONS, Recording, hapt, sources
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WALK = REPOSITORY / "data" / "samples" / "walk.csv"
-HEADER = ["time", "acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"]
-
-
-def still(seconds=8.0, rate=50.0):
-    """(T, 7) table of a phone lying on a table, with a little noise."""
-    rng = np.random.default_rng(0)
-    time = np.arange(int(seconds * rate)) / rate
-    table = np.column_stack([time, rng.normal(0, 0.05, (len(time), 6))])
-    table[:, 3] += 9.81
-    return table
-
-
-def write(path, table, header=HEADER, separator=","):
-    lines = [separator.join(header), *(separator.join(f"{value:.9g}" for value in row) for row in table)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-def refusal(path):
-    """The one sentence with which ``read`` refuses a file."""
-    with pytest.raises(RecordingError) as caught:
-        recordings.read(path)
-    message = str(caught.value)
-    assert str(path) in message, "the message must name the file"
-    assert "\n" not in message
-    assert message.endswith((".", ")."))
-    return message
 
 
 # --- Recording -----------------------------------------------------------------------------------
@@ -132,7 +103,7 @@ def test_a_subject_can_be_named_in_two_ways():
 
 @pytest.mark.parametrize("name", [0, "hapt-99", "anna"])
 def test_an_unknown_subject_is_refused(name):
-    with pytest.raises(DataError, match="hapt-01 to hapt-30"):
+    with pytest.raises(DataError, match=r"hapt-01, .*hapt-30"):
         recordings.load("hapt", subjects=[name])
 
 
@@ -270,241 +241,3 @@ def test_the_manifest_names_every_data_set_of_the_book():
     assert sets["hapt"].package.sha256.startswith("231bf6d5")
     linked = REPOSITORY / "data" / "manifest.yaml"
     assert linked.read_text() == Path(sources.__file__).with_name("sources.yaml").read_text()
-
-
-# --- a reader's own file -------------------------------------------------------------------------
-
-
-def test_the_sample_walk_is_read(recwarn):
-    walk = recordings.read(WALK)
-    assert walk.duration == pytest.approx(30, abs=0.1)
-    assert walk.rate == pytest.approx(50, rel=0.02)
-    assert (walk.subject, walk.source) == ("walk", "walk.csv")
-    assert not recwarn.list
-
-
-def test_the_sample_walk_is_generated():
-    sys.path.insert(0, str(WALK.parent))
-    try:
-        import make_walk
-    finally:
-        sys.path.pop(0)
-    np.testing.assert_allclose(np.loadtxt(WALK, delimiter=",", skiprows=1), make_walk.walk(), atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        HEADER,
-        ["t", "ax", "ay", "az", "gx", "gy", "gz"],
-        ["Timestamp", "Accelerometer_X", "Accelerometer_Y", "Accelerometer_Z", "gyr_x", "gyr_y", "gyr_z"],
-        [
-            "Time (s)",
-            *(f"Acceleration {axis} (m/s^2)" for axis in "xyz"),
-            *(f"Gyroscope {axis} (rad/s)" for axis in "xyz"),
-        ],
-        ["seconds_elapsed", *(f"acc{a} [m/s²]" for a in "XYZ"), *(f"rotationRate{a}" for a in "XYZ")],
-        ["elapsed", *"x_acc y_acc z_acc".split(), *(f"rotation_{axis}" for axis in "xyz")],
-    ],
-)
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_headers_of_common_apps_are_understood(tmp_path, header, separator):
-    table = still()
-    recording = recordings.read(write(tmp_path / "own.csv", table, header, separator))
-    np.testing.assert_allclose(recording.imu, table[:, 1:], rtol=1e-8)
-
-
-def test_columns_may_come_in_any_order_beside_others(tmp_path):
-    table = still()
-    order = [4, 0, 6, 2, 1, 5, 3]
-    wide = np.column_stack([table[:, order], np.full(len(table), 36.6)])
-    recording = recordings.read(write(tmp_path / "own.csv", wide, [HEADER[i] for i in order] + ["temperature"]))
-    np.testing.assert_allclose(recording.imu, table[:, 1:], rtol=1e-8)
-
-
-def test_time_starts_at_zero_and_windows_line_ends_do_no_harm(tmp_path):
-    table = still()
-    table[:, 0] += 1234.5
-    path = write(tmp_path / "own.csv", table)
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n\r\n")
-    recording = recordings.read(path)
-    assert recording.time[0] == 0
-    assert len(recording.time) == len(table)
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    assert "no such file" in refusal(tmp_path / "nowhere.csv")
-    assert "no such file" in refusal(tmp_path)  # a folder is not a recording either
-
-
-@pytest.mark.parametrize("column", range(7))
-def test_a_missing_column_is_named_with_what_was_found(tmp_path, column):
-    header = [name for i, name in enumerate(HEADER) if i != column]
-    message = refusal(write(tmp_path / "own.csv", np.delete(still(), column, axis=1), header))
-    wanted = ["time", *recordings.CHANNELS][column]
-    assert f"no column for {wanted};" in message
-    assert ", ".join(header) in message
-
-
-def test_a_file_without_a_header_is_refused(tmp_path):
-    path = write(tmp_path / "own.csv", still())
-    path.write_text(path.read_text().split("\n", 1)[1])
-    assert "there is no header" in refusal(path)
-
-
-def test_two_columns_with_one_meaning_are_refused(tmp_path):
-    table = np.column_stack([still(), still()[:, 1]])
-    assert "both 'acc_x' and 'ax' mean acceleration x" in refusal(write(tmp_path / "o.csv", table, [*HEADER, "ax"]))
-
-
-@pytest.mark.parametrize(("cell", "found"), [("nan", "'nan'"), ("", "missing"), ("inf", "'inf'"), ("abc", "'abc'")])
-def test_a_value_that_is_no_number_is_refused_with_its_line_and_column(tmp_path, cell, found):
-    path = write(tmp_path / "own.csv", still())
-    lines = path.read_text().splitlines()
-    fields = lines[41].split(",")
-    fields[2] = cell
-    lines[41] = ",".join(fields)
-    path.write_text("\n".join(lines))
-    message = refusal(path)
-    assert "line 42, column 'acc_y'" in message
-    assert found in message
-
-
-def test_decimal_commas_are_named(tmp_path):
-    path = write(tmp_path / "own.csv", still(), separator=";")
-    path.write_text(path.read_text().replace(".", ","))
-    assert "decimals with a point" in refusal(path)
-
-
-def test_an_empty_line_in_the_middle_is_refused_with_its_number(tmp_path):
-    path = write(tmp_path / "own.csv", still())
-    lines = path.read_text().splitlines()
-    lines.insert(10, "")
-    path.write_text("\n".join(lines))
-    assert "line 11" in refusal(path)
-
-
-def test_a_line_with_too_many_values_is_refused_with_its_number(tmp_path):
-    path = write(tmp_path / "own.csv", still())
-    lines = path.read_text().splitlines()
-    lines[20] += ",1"
-    path.write_text("\n".join(lines))
-    assert "line 21 has 8 values, the header 7" in refusal(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"\n", ",".join(HEADER).encode() + b"\n", b"\x89PNG\r\n\x1a\n\xff\xfe\x00"])
-def test_files_without_data_are_refused(tmp_path, content):
-    path = tmp_path / "own.csv"
-    path.write_bytes(content)
-    refusal(path)
-
-
-@pytest.mark.parametrize("samples", [1, 2, 250, 299])
-def test_less_than_six_seconds_are_refused(tmp_path, samples):
-    message = refusal(write(tmp_path / "own.csv", still()[:samples]))
-    assert "at least 6 s" in message
-
-
-def test_exactly_six_seconds_are_enough(tmp_path):
-    assert len(recordings.read(write(tmp_path / "own.csv", still()[:300])).time) == 300
-
-
-@pytest.mark.parametrize(("swap", "word"), [(False, "repeats"), (True, "goes back")])
-def test_time_that_does_not_increase_is_refused_with_its_line(tmp_path, swap, word):
-    table = still()
-    table[100, 0] = table[99, 0] - (0.01 if swap else 0)
-    message = refusal(write(tmp_path / "own.csv", table))
-    assert "line 102" in message  # line 1 is the header
-    assert word in message
-
-
-@pytest.mark.parametrize(("factor", "unit"), [(1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds")])
-def test_time_in_another_unit_is_refused(tmp_path, factor, unit):
-    table = still()
-    table[:, 0] *= factor
-    message = refusal(write(tmp_path / "own.csv", table))
-    assert f"looks like {unit}" in message
-    assert f"Divide time by {factor:.0f}" in message
-
-
-def test_too_few_samples_per_second_are_refused(tmp_path):
-    assert "10.0 samples per second are too few" in refusal(write(tmp_path / "own.csv", still(20, rate=10)))
-
-
-def test_a_gap_is_named_in_a_warning(tmp_path):
-    table = still(20)
-    table = np.delete(table, slice(500, 600), axis=0)  # two seconds
-    with pytest.warns(UserWarning, match=r"2\.02 s are missing after line 501 \(time 9\.98 s\)"):
-        recording = recordings.read(write(tmp_path / "own.csv", table))
-    assert len(recording.time) == 900
-
-
-def test_gaps_that_leave_no_window_are_refused(tmp_path):
-    table = still(11)
-    table = np.delete(table, slice(270, 290), axis=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        message = refusal(write(tmp_path / "own.csv", table))
-    assert "the first gap is after line 271" in message
-
-
-def _units(change):
-    table = np.loadtxt(WALK, delimiter=",", skiprows=1)
-    change(table)
-    return table
-
-
-def _in_g(table):
-    table[:, 1:4] /= recordings.STANDARD_GRAVITY
-
-
-def _without_gravity(table):  # what phones call linear acceleration
-    table[:, 1:4] = signals.split_gravity(table[:, 1:4], rate=50.0)[1]
-
-
-def _in_degrees(table):
-    table[:, 4:7] = np.degrees(table[:, 4:7])
-
-
-def _in_milli_g(table):
-    table[:, 1:4] *= 1000 / recordings.STANDARD_GRAVITY
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (_in_g, ["looks like g", "Multiply", "9.80665"]),
-        (_without_gravity, ["gravity seems to have been removed", "raw acceleration"]),
-        (_in_degrees, ["degrees per second", "0.0174533", "line "]),
-        (_in_milli_g, ["Check the unit", "m/s^2"]),
-    ],
-)
-def test_a_wrong_unit_is_refused_with_the_conversion(tmp_path, change, words):
-    message = refusal(write(tmp_path / "own.csv", _units(change)))
-    for word in words:
-        assert word in message
-
-
-@pytest.mark.parametrize(
-    ("name", "unit"),
-    [("acc_x (g)", "g"), ("gyro_z [deg/s]", "deg/s"), ("time (ms)", "ms"), ("acc_y (mg)", "mg")],
-)
-def test_a_header_that_states_another_unit_is_refused(tmp_path, name, unit):
-    header = [name if name.startswith(column) else column for column in HEADER]
-    message = refusal(write(tmp_path / "own.csv", still(), header))
-    assert f"column {name!r} is in {unit}" in message
-
-
-def test_units_are_judged_right_on_real_people(hapt_recordings, tmp_path):
-    """No false alarm on six activities, and no miss when the same seconds come in g or without gravity."""
-    for recording in hapt_recordings[::2]:
-        for segment in recording.segments[::2]:
-            inside = (recording.time >= segment.start) & (recording.time < segment.end)
-            if inside.sum() < 300:
-                continue
-            table = np.column_stack([recording.time[inside], recording.imu[inside]])
-            recordings.read(write(tmp_path / "fine.csv", table))
-            for change, word in ((_in_g, "looks like g"), (_without_gravity, "removed")):
-                wrong = table.copy()
-                change(wrong)
-                assert word in refusal(write(tmp_path / "wrong.csv", wrong))

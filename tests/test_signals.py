@@ -270,6 +270,70 @@ def test_a_window_smuggled_in_under_another_name_is_caught(hapt_windows):
         signals.check_disjoint(splits)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_every_subject_is_tested_once_in_cross_validation(hapt_windows, count):
+    tested = []
+    for held_out, splits in signals.folds(hapt_windows, count):
+        assert set(splits["test"]["subject"]) == set(held_out)
+        assert not set(splits["train"]["subject"]) & set(held_out)
+        assert len(splits["train"]) + len(splits["test"]) == len(hapt_windows)
+        tested += held_out
+    assert sorted(tested) == ["hapt-01", "hapt-02", "hapt-05"]
+
+
+def test_folds_follow_their_seed(hapt_windows):
+    def held_out(seed):
+        return [names for names, _ in signals.folds(hapt_windows, 3, seed=seed)]
+
+    assert held_out(1) == held_out(1)
+    assert len({str(held_out(seed)) for seed in range(8)}) > 1
+
+
+def test_one_subject_at_a_time_is_left_out(hapt_windows):
+    assert [name for name, _ in signals.leave_one_out(hapt_windows)] == ["hapt-01", "hapt-02", "hapt-05"]
+
+
+def elsewhere(windows, **columns):
+    """The same people's windows as if from another set or placement: slightly different values, other labels."""
+    imu = signals.to_array(windows) + np.float32(0.5)
+    changed = {name: windows[name][:] for name in windows.column_names} | {"imu": imu}
+    changed |= {name: [value] * len(windows) for name, value in columns.items()}
+    return Dataset.from_dict(changed, features=windows.features)
+
+
+def test_one_data_set_at_a_time_is_left_out(hapt_windows):
+    other = elsewhere(hapt_windows, source="shoaib", subject="shoaib-01")
+    both = concatenate_datasets([hapt_windows, other])
+    for name, splits in signals.leave_one_out(both, by="source"):
+        assert set(splits["test"]["source"]) == {name}
+        assert name not in splits["train"]["source"]
+
+
+def test_a_split_by_data_set_that_shares_a_person_is_caught(hapt_windows):
+    both = concatenate_datasets([hapt_windows, elsewhere(hapt_windows, source="shoaib")])
+    with pytest.raises(SplitError, match="share the subject"):
+        list(signals.leave_one_out(both, by="source"))
+
+
+def test_a_placement_is_tested_on_people_who_were_not_trained_on(hapt_windows):
+    both = concatenate_datasets([hapt_windows, elsewhere(hapt_windows, placement="wrist")])
+    splits = signals.split_by_placement(both, "wrist", test=["hapt-02"])
+    assert set(splits["train"]["placement"]) == {"waist"}
+    assert set(splits["train"]["subject"]) == {"hapt-01", "hapt-05"}
+    assert set(splits["test"]["placement"]) == {"wrist"}
+    assert set(splits["test"]["subject"]) == {"hapt-02"}
+
+
+def test_an_unknown_placement_is_refused_with_those_that_exist(hapt_windows):
+    with pytest.raises(SplitError, match=r"placements are waist"):
+        signals.split_by_placement(hapt_windows, "ankle", test=["hapt-02"])
+
+
+def test_too_many_folds_are_refused(hapt_windows):
+    with pytest.raises(SplitError, match="choose 2 to 3"):
+        list(signals.folds(hapt_windows, 4))
+
+
 # --- features ------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from .report import Report, System, macro_f1
 GENERATED = "LLaSA, generated answer"
 SCORED = "LLaSA, log-probability"
 ZEROED = "LLaSA, sensor zeroed"
+MIRRORED = "LLaSA, mirrored rooms"
 
 
 def zeroed(windows):
@@ -64,6 +65,8 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
         (GENERATED, "model", [parse_activity(text, activities) for text in texts]),
         # Every zeroed window is the same window: one is enough to know the answer to all.
         (ZEROED, "control", scored(zeroed(imu[:1]), plugged=False) * len(imu)),
+        # People climb alike in every building; a model that fails here has learned how one staircase winds.
+        (MIRRORED, "control", scored(signals.mirror(imu, signals.level_axis(imu)))),
     ]
     if baselines is not None:
         predictions += [(name, "baseline", predicted) for name, predicted in baselines.predict(imu).items()]

@@ -2,14 +2,18 @@
 
 - :class:`Recording`: time, acceleration with gravity (m/s^2), rotation (rad/s), who, where, and labelled
   segments.
+- One sign for all: at rest acceleration points away from the ground, +9.81 m/s^2 upwards, as Android reports it.
+  Apple's Core Motion reports the opposite, and the readers of such sets turn it round.
 - :func:`load`: a published data set as a list of recordings, checked by sha256.
-- :func:`read`: a reader's own CSV file, refused with one clear sentence when it cannot be used.
+- :func:`read`, :func:`inspect`: a reader's own recording, converted from what the app wrote, or refused in one clear
+  sentence; ``inspect`` also tells how it was understood.
+- :func:`write`: a recording as CSV, or as phyphox, Sensor Logger or Physics Toolbox would export it.
 - ``sources``: the manifest - addresses, sizes, checksums, licences and citations of every data set.
 """
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings import hapt
-from llasa_lib.recordings.own import read
+from llasa_lib.recordings import basicmotions, hapt, hhar, motionsense, pamap2, shoaib, shoulder
+from llasa_lib.recordings.own import Findings, inspect, read
 from llasa_lib.recordings.recording import (
     ACTIVITIES,
     CHANNELS,
@@ -19,20 +23,33 @@ from llasa_lib.recordings.recording import (
     Segment,
     find_gaps,
 )
+from llasa_lib.recordings.write import write
 
 __all__ = [
     "ACTIVITIES",
     "CHANNELS",
     "STANDARD_GRAVITY",
     "TRANSITIONS",
+    "Findings",
     "Recording",
     "Segment",
     "find_gaps",
+    "inspect",
+    "iterate",
     "load",
     "read",
+    "write",
 ]
 
-READERS = {"hapt": hapt.load}
+READERS = {
+    "hapt": hapt.load,
+    "hhar": hhar.iterate,
+    "motionsense": motionsense.load,
+    "shoaib": shoaib.load,
+    "pamap2": pamap2.load,
+    "basicmotions": basicmotions.load,
+    "shoulder": shoulder.load,
+}
 
 
 def load(name, subjects=None):
@@ -41,14 +58,15 @@ def load(name, subjects=None):
     Parameters
     ----------
     name : str
-        Name of the set, such as ``"hapt"``.
+        Name of the set: a key of ``READERS``, such as ``"hapt"``.
     subjects : list of int or str, optional
         Only these people: ``2`` and ``"hapt-02"`` name the same person. All of them by default.
 
     Returns
     -------
     list of Recording
-        In the order of the set's own recording numbers.
+        By person, then in the order of the set's own files. Activities that are not in ``ACTIVITIES`` keep the
+        names that the set gives them.
 
     Raises
     ------
@@ -62,6 +80,16 @@ def load(name, subjects=None):
     >>> walks[0].subject, walks[0].placement  # doctest: +SKIP
     ('hapt-02', 'waist')
     """
+    return list(iterate(name, subjects))
+
+
+def iterate(name, subjects=None):
+    """As :func:`load`, one recording at a time where the reader of the set can do that.
+
+    Yields
+    ------
+    Recording
+    """
     if name not in READERS:
         raise DataError(f"There is no reader for the data set {name!r}; this version reads: {', '.join(READERS)}.")
-    return READERS[name](subjects)
+    yield from READERS[name](subjects)

@@ -10,10 +10,8 @@ Notable features:
 - Acceleration comes in g and leaves in m/s^2.
 """
 
-import codecs
 import gzip
 import io
-import itertools
 import pickle
 import re
 import zipfile
@@ -22,7 +20,10 @@ import numpy as np
 
 from llasa_lib.errors import DataError
 from llasa_lib.recordings import sources
+from llasa_lib.recordings.pickles import ARRAYS, AllowListUnpickler
 from llasa_lib.recordings.recording import ACTIVITIES, STANDARD_GRAVITY, TRANSITIONS, Recording, Segment
+from llasa_lib.recordings.subjects import choose, subject_name
+from llasa_lib.recordings.tables import runs
 
 RATE = 50.0  # Hz
 LABELS = dict(enumerate(ACTIVITIES[:6] + TRANSITIONS, start=1))
@@ -30,25 +31,9 @@ LABELS = dict(enumerate(ACTIVITIES[:6] + TRANSITIONS, start=1))
 
 def load(subjects=None):
     """Read HAPT from the installed package, or from the UCI zip. See :func:`llasa_lib.recordings.load`."""
-    source = sources.manifest()["hapt"]
-    mirror = sources.find_in_package(source.package)
-    people = read_package(mirror) if mirror else read_zip(sources.find_download(source))
-    wanted = _subject_numbers(subjects, people)
-    return [recording for number in wanted for recording in people[number]]
-
-
-def _subject_numbers(subjects, people):
-    """Numbers of the wanted people in rising order; ``2`` and ``"hapt-02"`` mean the same."""
-    if subjects is None:
-        return sorted(people)
-    numbers = set()
-    for subject in subjects:
-        match = re.fullmatch(r"(?:hapt-)?0*(\d+)", str(subject))
-        if not match or int(match[1]) not in people:
-            known = f"hapt-{min(people):02d} to hapt-{max(people):02d}"
-            raise DataError(f"HAPT has no subject {subject!r}; it has {known}.")
-        numbers.add(int(match[1]))
-    return sorted(numbers)
+    path = sources.find("hapt")
+    people = read_package(path) if path.name.endswith(".pkl.gz") else read_zip(path)
+    return [recording for number in choose("hapt", subjects, sorted(people)) for recording in people[number]]
 
 
 def _recording(user, acceleration, rotation, segments):
@@ -57,7 +42,7 @@ def _recording(user, acceleration, rotation, segments):
         time=np.arange(len(acceleration)) / RATE,
         acceleration=np.asarray(acceleration) * STANDARD_GRAVITY,
         rotation=rotation,
-        subject=f"hapt-{user:02d}",
+        subject=subject_name("hapt", user),
         placement="waist",
         device="Samsung Galaxy S II",
         source="hapt",
@@ -97,22 +82,10 @@ def _new_index(cls, fields):
     return fields
 
 
-def _encode(text, encoding):
-    # Protocol 2 has no bytes: arrays are written as text and encoded back.
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"unexpected encoding {encoding!r}")
-    return codecs.latin_1_encode(text)[0]
-
-
-ALLOWED = {
+ALLOWED = ARRAYS | {
     ("__builtin__", "object"): object,
     ("__builtin__", "slice"): slice,
-    ("_codecs", "encode"): _encode,
     ("copy_reg", "_reconstructor"): _new_object,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    # numpy names this function itself when it pickles an array; taken from there, as its module has moved.
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     ("pandas.core.frame", "DataFrame"): _Frame,
     ("pandas.core.indexes.base", "Index"): _Index,
     ("pandas.core.indexes.base", "_new_Index"): _new_index,
@@ -121,24 +94,11 @@ ALLOWED = {
 }
 
 
-class AllowListUnpickler(pickle.Unpickler):
-    """Reads a pickle that uses only the names in ``ALLOWED``, and refuses any other."""
-
-    def __init__(self, file):
-        super().__init__(file, fix_imports=False)
-
-    def find_class(self, module, name):
-        try:
-            return ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"the name {module}.{name} is not allowed") from None
-
-
 def read_package(path):
     """Read ``HAPT.pkl.gz``: {user: [one data frame per recording]} -> {user: [Recording]}."""
     try:
         with gzip.open(path) as file:
-            content = AllowListUnpickler(io.BufferedReader(file, 1 << 20)).load()
+            content = AllowListUnpickler(io.BufferedReader(file, 1 << 20), ALLOWED).load()
     except (pickle.UnpicklingError, OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read as the HAPT data set: {error}.") from error
     return {user: [_from_frame(user, frame) for frame in frames] for user, frames in content.items()}
@@ -148,7 +108,7 @@ def _from_frame(user, frame):
     columns = _columns(frame)
     acceleration = np.stack([columns[f"acc-{axis}"] for axis in "xyz"], axis=1)
     rotation = np.stack([columns[f"gyro-{axis}"] for axis in "xyz"], axis=1)
-    return _recording(user, acceleration, rotation, _runs(columns["label"]))
+    return _recording(user, acceleration, rotation, _segments(columns["label"]))
 
 
 def _columns(frame):
@@ -161,19 +121,13 @@ def _columns(frame):
     return columns
 
 
-def _runs(labels):
+def _segments(labels):
     """Stretches of equal labels, (label, first, stop); -1 means unlabelled.
 
     The package took the sample numbers of labels.txt, which count from 1, as indices that count from 0: its
     labels sit one sample late. Taken back here, so that package and zip give the same segments.
     """
-    edges = np.flatnonzero(np.diff(labels)) + 1
-    bounds = [0, *edges.tolist(), len(labels)]
-    return [
-        (int(labels[first]), max(first - 1, 0), stop - 1)
-        for first, stop in itertools.pairwise(bounds)
-        if labels[first] > 0
-    ]
+    return [(int(label), max(first - 1, 0), stop - 1) for label, first, stop in runs(labels) if label > 0]
 
 
 # --- the zip of the UCI repository ---------------------------------------------------------------

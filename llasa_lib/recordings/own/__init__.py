@@ -1,0 +1,274 @@
+"""A reader's own recording: whatever a phone app exported, in SI units, with what was found out on the way.
+
+phyphox, Sensor Logger, Physics Toolbox and plain CSV; see :mod:`exports`. What is done, and what is not:
+
+=====================================================  =============================================================
+what is in the file                                    what happens
+=====================================================  =============================================================
+g, mg, deg/s, ms, us, ns, dates, clock times           converted; the header wins, else the numbers decide
+a header that contradicts the numbers                  refused, with both facts
+decimal commas, semicolons, tabs, blank lines          read
+accelerometer and gyroscope with different clocks      gyroscope interpolated onto the accelerometer's clock, never
+                                                       across a gap; what does not overlap is dropped
+gravity and linear acceleration apart                  added
+acceleration without gravity                           refused
+an iPhone in Sensor Logger, not standardised           acceleration negated, so that at rest it points up
+lines out of order by up to 1 s                        sorted; more is a second recording, refused
+lines that repeat                                      dropped
+lines with one time stamp, at most 10 %                averaged; more is a clock too coarse, refused
+missing values, at most 5 % of the lines               lines dropped; more is refused
+a cell with foreign text, a line with too many values  refused, with line and column
+two recordings in one zip or folder                    refused; a watch beside a phone is left out
+a gap (see ``find_gaps``)                              kept, named in a warning; later stages split there
+no 6 s without a gap, or fewer than 20 Hz              refused
+a dead sensor (an axis that never changes)             refused
+clipping (1 % of an axis at its largest value)         refused; less is named
+rotation whose unit nobody can tell                    read as the likelier one, and a warning says so
+=====================================================  =============================================================
+"""
+
+import itertools
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from llasa_lib.errors import RecordingError
+from llasa_lib.recordings.own import exports, units
+from llasa_lib.recordings.own.units import Finding
+from llasa_lib.recordings.recording import Recording, find_gaps
+
+SHORTEST = 6.0  # s: one window
+SLOWEST = 20.0  # Hz: the rate of a window
+MOST_CLIPPED = 0.01  # of the samples of one axis
+UNSURE = 0.85  # findings below this are worth a warning
+NEVER_CLIPS = {"acceleration": 15.0, "rotation": 4.0}  # below every full scale: 2 g is 19.6 m/s^2, 250 deg/s 4.4 rad/s
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A recording, and how it was understood. Printing it gives a table.
+
+    Parameters
+    ----------
+    path : Path
+    recording : Recording
+    findings : tuple of Finding
+        What was found out: ``what``, ``value``, ``evidence``, and how ``sure`` that is (0-1).
+    repairs : tuple of str, what was changed beyond units.
+    warnings : tuple of str, what may make answers wrong.
+    """
+
+    path: Path
+    recording: Recording
+    findings: tuple[Finding, ...]
+    repairs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __getitem__(self, what):
+        """The finding about ``"format"``, ``"time"``, ``"acceleration"``, ``"gravity"``, ``"rotation"`` ..."""
+        return next(finding for finding in self.findings if finding.what == what)
+
+    def __str__(self):
+        rows = [(f.what, f.value, f"{f.sure:.0%}", f.evidence) for f in self.findings]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines += [f"repaired: {text}" for text in self.repairs]
+        lines += [f"beware: {text}" for text in self.warnings]
+        return "\n".join([f"{self.path}: {self.recording!r}", *lines])
+
+
+def read(path, acceleration=None, rotation=None, time=None):
+    """Read one recording of a phone or watch.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV, zip or folder that an app exported, with time, acceleration with gravity, and gyroscope.
+    acceleration : {"m/s^2", "g", "mg"}, optional
+        Unit, stated over header and numbers. What contradicts the numbers is refused all the same.
+    rotation : {"rad/s", "deg/s"}, optional
+    time : {"s", "ms", "us", "ns"}, optional
+
+    Returns
+    -------
+    Recording
+        In SI units; its time starts at 0.
+
+    Raises
+    ------
+    RecordingError, DataError
+        If the file cannot be used; the table of this module says when.
+
+    Warns
+    -----
+    UserWarning
+        If samples are missing inside the recording, or a unit is uncertain.
+    """
+    found = inspect(path, acceleration, rotation, time)
+    for text in found.warnings:
+        warnings.warn(f"{found.path}: {text}", stacklevel=2)
+    return found.recording
+
+
+def inspect(path, acceleration=None, rotation=None, time=None):
+    """Read a recording and tell how it was understood; parameters and errors as in :func:`read`.
+
+    Returns
+    -------
+    Findings
+
+    Examples
+    --------
+    >>> found = inspect("data/samples/walk.csv")  # doctest: +SKIP
+    >>> found["rotation"].value, found["rotation"].evidence  # doctest: +SKIP
+    ('rad/s', 'stated by the file, its app or the caller')
+    """
+    path, notes = Path(path), exports.Notes()
+    said = {"acceleration": acceleration, "rotation": rotation, "time": time}
+    said = {quantity: units.canonical(quantity, unit, "The unit that was given") for quantity, unit in said.items()}
+    files = exports.open_export(path)
+    streams, app = exports.read_streams(path, files, said["time"], notes)
+    force, gravity = _total_acceleration(path, streams, said["acceleration"], notes)
+    sign = _sign(app, files)
+    if sign.value == "negated":
+        force = replace(force, values=-force.values)
+    turn = exports.pick(streams, "rotation", path)
+    if turn is None:
+        raise RecordingError(f"{path}: there is no gyroscope in it. Record accelerometer and gyroscope together.")
+    for stream in (force, turn):
+        _check_rate(stream)
+    count = len(force.time)
+    force, values = exports.join(force, turn, path)
+    if len(force.time) < count:
+        notes.repair(f"{count - len(force.time)} samples of acceleration without rotation at that time dropped")
+    _check_length(path, force)
+    turning = units.rotation_unit(force.time, force.values, values, said["rotation"] or turn.unit, turn.place)
+    factor = units.FACTORS["rotation"][turning.value]
+    for stream in (force, replace(turn, values=turn.values * factor)):
+        _check_alive(stream)
+        notes.findings += _clipping(stream)
+    recording = Recording(
+        force.time - force.time[0], force.values, values * factor, subject=path.stem, source=path.name
+    )
+    rate = Finding("rate", f"{recording.rate:.4g} Hz", f"median step of {len(force.time)} samples", 1.0)
+    findings = (
+        Finding("format", app, "names of files and columns", 1.0),
+        *notes.findings,
+        gravity,
+        sign,
+        turning,
+        rate,
+    )
+    beware = [*_gap_warning(force), *(_unsure(finding) for finding in findings if finding.sure < UNSURE)]
+    return Findings(path, recording, findings, tuple(notes.repairs), tuple(beware))
+
+
+def _total_acceleration(path, streams, said, notes):
+    """The stream of acceleration with gravity, in m/s^2, and where its gravity comes from."""
+    total, linear, gravity = (
+        exports.pick(streams, q, path) for q in ("acceleration", "linear acceleration", "gravity")
+    )
+    apart = linear is not None and gravity is not None
+    if total is not None and not (apart and "uncalibrated" in total.name.lower()):
+        found = units.acceleration_unit(total.time, total.values, said or total.unit, total.place)
+        notes.findings.append(found)
+        total = replace(total, values=total.values * units.FACTORS["acceleration"][found.value])
+        return total, Finding("gravity", "included", "it is the steady part of the acceleration", found.sure)
+    if not apart:
+        raise RecordingError(
+            f"{path}: there is only acceleration without gravity in it ('linear acceleration'). Record the raw "
+            f"accelerometer ('with g', 'total acceleration') or gravity too."
+        )
+    found = units.acceleration_unit(gravity.time, gravity.values, said or gravity.unit, gravity.place)
+    notes.findings.append(found)
+    linear, values = exports.join(linear, gravity, path)
+    factor = units.FACTORS["acceleration"]
+    body = linear.values * factor[said or linear.unit or found.value]
+    total = replace(linear, quantity="acceleration", values=body + values * factor[found.value])
+    return total, Finding("gravity", "added", f"{linear.name} and {gravity.name} are apart", 1.0)
+
+
+def _sign(app, files):
+    """Whether acceleration must be negated: at rest it points up, and Apple's points down."""
+    if app == "Sensor Logger":
+        apple = exports.is_iphone(files)
+        if apple is None:
+            return Finding(
+                "direction", "as in the file", "Metadata.csv is missing, an iPhone would be upside down", 0.6
+            )
+        evidence = f"Metadata.csv says {'iOS' if apple else 'Android, or standardised frames'}"
+        return Finding("direction", "negated" if apple else "as in the file", evidence, 1.0)
+    if app == "Physics Toolbox":
+        return Finding("direction", "as in the file", "the file does not name the phone; an iPhone is upside down", 0.6)
+    return Finding("direction", "as in the file", "at rest it should point up", 0.9)
+
+
+def _unsure(finding):
+    return f"{finding.what} ({finding.value}) is uncertain ({finding.sure:.0%}): {finding.evidence}."
+
+
+def _check_rate(stream):
+    if stream.rate < 0.95 * SLOWEST:
+        raise RecordingError(
+            f"{stream.place}: {stream.rate:.1f} samples per second are too few for {stream.quantity}; at least "
+            f"{SLOWEST:.0f} are needed. Record again with a higher rate (50 is good)."
+        )
+
+
+def _check_length(path, stream):
+    """Refuse what holds no window."""
+    gaps = find_gaps(stream.time)
+    bounds = [0, *(gaps + 1).tolist(), len(stream.time)]
+    longest = max(stream.time[stop - 1] - stream.time[start] for start, stop in itertools.pairwise(bounds))
+    step = np.median(np.diff(stream.time)) if len(stream.time) > 1 else 0.0
+    if longest + step < SHORTEST - 1e-6:  # n samples last n steps
+        where = f" between gaps (the first gap is after line {stream.lines[gaps[0]]})" if len(gaps) else ""
+        raise RecordingError(
+            f"{path}: only {longest:.1f} s of data{where}; at least {SHORTEST:.0f} s without a gap are "
+            f"needed. Record a longer piece."
+        )
+
+
+def _gap_warning(stream):
+    gaps = find_gaps(stream.time)
+    if not len(gaps):
+        return []
+    first = gaps[0]
+    more = f", and {len(gaps) - 1} more" if len(gaps) > 1 else ""
+    return [
+        f"{stream.time[first + 1] - stream.time[first]:.2f} s are missing after line {stream.lines[first]} "
+        f"(time {stream.time[first]:g} s){more}. The recording is split there; the gap is not filled."
+    ]
+
+
+def _check_alive(stream):
+    """Refuse a sensor with a dead axis; SI units."""
+    spread = np.ptp(stream.values, axis=0)
+    axis = int(np.argmin(spread))
+    # A phone lying still may print equal digits; an axis that rests while its neighbours move is broken.
+    if spread[axis] == 0 and (spread.max() == 0 or spread.max() > 0.1):
+        raise RecordingError(
+            f"{stream.place}: {stream.quantity} {'xyz'[axis]} never changes from {stream.values[0, axis]:g}, so the "
+            f"sensor is missing or dead. Record again."
+        )
+
+
+def _clipping(stream):
+    """Findings about axes that hit the sensor's limit; too often is refused. SI units."""
+    found = []
+    for axis, values in zip("xyz", stream.values.T, strict=True):
+        largest = np.abs(values).max()
+        at = np.isclose(np.abs(values), largest, rtol=1e-6)
+        at &= np.r_[at[1:], False] | np.r_[False, at[:-1]]  # twice in a row: one peak is no limit
+        if largest < NEVER_CLIPS[stream.quantity] or at.sum() < 3:
+            continue
+        fact = f"{stream.quantity} {axis} stays at its limit of {largest:.4g}"
+        if at.mean() > MOST_CLIPPED:
+            raise RecordingError(
+                f"{stream.place}, line {stream.lines[int(np.argmax(at))]}: {fact} in {at.mean():.0%} of the samples. "
+                f"Record again with a wider range."
+            )
+        found.append(Finding("clipping", f"{at.sum()} samples", fact, 0.9))
+    return found

@@ -1,0 +1,90 @@
+"""Windows that every later stage reads, as a ``datasets.Dataset``."""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+from datasets import Array2D, Dataset, Features, Value
+
+from llasa_lib.errors import RecordingError
+from llasa_lib.recordings import ACTIVITIES
+from llasa_lib.signals.resampling import resample
+
+
+def window_features(length=120):
+    """Column types of a windows data set."""
+    columns = {name: Value("string") for name in ("activity", "subject", "placement", "source")}
+    return Features({"imu": Array2D((length, 6), "float32"), **columns, "start": Value("float64")})
+
+
+def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
+    """Cut recordings into windows of equal length.
+
+    Parameters
+    ----------
+    recordings : list or iterator of Recording
+    rate : float, Hz
+    length : int, samples per window; 120 at 20 Hz are 6 s.
+    stride : int, samples from one start to the next. By default ``length``: no overlap.
+    labelled : bool
+        True: only inside segments labelled with one of ``ACTIVITIES``; transitions are left out. False:
+        everywhere, and the column ``activity`` is empty.
+
+    Returns
+    -------
+    datasets.Dataset
+        Columns ``imu`` (length x 6 float32: acceleration m/s^2, rotation rad/s), ``activity``, ``subject``,
+        ``placement``, ``source`` and ``start`` (s).
+
+    Raises
+    ------
+    RecordingError
+        If no window fits anywhere.
+    """
+    stride = stride or length
+    windows, rows, read = [], [], 0
+    for recording in recordings:
+        read += 1
+        for piece in resample(recording, rate):
+            imu = piece.imu
+            for first, stop, activity in _stretches(piece, labelled):
+                starts = range(first, stop - length + 1, stride)
+                windows.extend(imu[start : start + length] for start in starts)
+                who = (activity, piece.subject, piece.placement, piece.source)
+                rows.extend((*who, float(piece.time[start])) for start in starts)
+    if not windows:
+        where, hint = ("a labelled segment", ", or use labelled=False") if labelled else ("a piece without a gap", "")
+        raise RecordingError(
+            f"No window of {length / rate:g} s fits into {where} of these {read} recordings. "
+            f"Record longer pieces{hint}."
+        )
+    imu = np.stack(windows).astype(np.float32)
+    names = ("activity", "subject", "placement", "source", "start")
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    return Dataset.from_dict({"imu": imu, **{k: list(v) for k, v in columns.items()}}, features=window_features(length))
+
+
+def _stretches(piece, labelled):
+    """(first, stop, activity) in samples: the segments with an activity, or the whole piece."""
+    if not labelled:
+        return [(0, len(piece.time), "")]
+    wanted = [segment for segment in piece.segments if segment.activity in ACTIVITIES]
+    # Half a microsecond of slack: 24.66 * 20 must not miss a sample by rounding.
+    bounds = np.searchsorted(piece.time + 5e-7, [(segment.start, segment.end) for segment in wanted])
+    return [(int(first), int(stop), s.activity) for (first, stop), s in zip(bounds, wanted, strict=True)]
+
+
+def to_array(windows):
+    """The column ``imu`` as one (N, 120, 6) float32 array, in the order of the data set."""
+    length = windows.features["imu"].shape[0]
+    column = windows.select_columns("imu").with_format("arrow")[:]["imu"].combine_chunks()
+    column = column.storage if isinstance(column, pa.ExtensionArray) else column
+    flat = column.flatten().flatten().to_numpy(zero_copy_only=False)
+    # A copy: Arrow's memory is read-only, and torch.from_numpy wants an array of its own.
+    return np.array(flat, dtype=np.float32).reshape(len(windows), length, 6)
+
+
+def window_hashes(imu):
+    """One hex digest per window of an (N, 120, 6) array: equal windows, equal digests."""
+    imu = np.ascontiguousarray(imu, dtype=np.float32)
+    return [hashlib.blake2b(window.tobytes(), digest_size=16).hexdigest() for window in imu]
