@@ -100,7 +100,7 @@ class LimuBertConfig(PreTrainedConfig):
     max_position_embeddings: int = 120
     layer_norm_eps: float = 1e-12
     initializer_range: float | None = None
-    attention_gain: float = 2.0
+    attention_gain: float | int = 2.0
 
 
 class LimuBertLayerNorm(nn.LayerNorm):
