@@ -655,7 +655,7 @@ REFUSED = {
     "picture": (content_of(b"\x89PNG\r\n\x1a\n\xff\xfe\x00\x00"), "not a text file"),
     "web page": (content_of(b"<html><body>Not found</body></html>\n<p>\n"), "no column for time"),
     "Excel workbook": (content_of(workbook()), "Excel workbook"),
-    "quotation mark never closed": (lines_of(lambda lines: ['"' + lines[0], *lines[1:]]), "EOF inside string|no column"),
+    "quotation mark never closed": (lines_of(lambda lines: ['"' + lines[0], *lines[1:]]), "line 1 is never closed"),
     "zip cut short": (lambda path: path.with_suffix(".zip").write_bytes(lonely("Gyroscope.csv")[:999]), "damaged"),
     "zip with a wrong byte": (content_of(flipped(lonely("TotalAcceleration.csv", "Gyroscope.csv"))), "damaged|cannot"),
     "zip of other sensors": (content_of(lonely("Annotation.csv", "Magnetometer.csv")), "no recording in it"),

@@ -103,11 +103,13 @@ def parse(text, place, name):
         )
     except pd.errors.ParserError as error:
         wrong = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        what = (
-            f"line {int(wrong[2]) + before} has {wrong[3]} values, the header {wrong[1]}"
-            if wrong
-            else str(error).strip().splitlines()[-1]
-        )
+        quoted = re.search(r"EOF inside string starting at row (\d+)", str(error))
+        if wrong:
+            what = f"line {int(wrong[2]) + before} has {wrong[3]} values, the header {wrong[1]}"
+        elif quoted:
+            what = f"a quotation mark in line {int(quoted[1]) + 1 + before} is never closed"
+        else:
+            what = str(error).strip().splitlines()[-1]
         raise RecordingError(
             f"{place}: {what}. Every line needs one value per column; where the comma is the decimal sign, "
             f"separate values by semicolons."
