@@ -6,6 +6,7 @@ traceback.
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -139,8 +140,12 @@ def ask(
     """Ask the tuned model about a recording of your own."""
     from . import asking
 
-    with console.status("reading the recording and the model"):
+    with console.status("reading the recording and the model"), warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always", UserWarning)
         replies = asking.ask(file, question, start=start, windows=windows, max_new_tokens=tokens, profile=profile)
+    for warning in noticed:
+        if str(warning.message).startswith(str(file)):  # about the recording; the libraries' own help nobody here
+            console.print(f"beware: {warning.message}", highlight=False, markup=False)
     for reply in replies:
         # A bracket in a question or an answer is text, not rich's markup.
         console.print(f"\n[bold]{reply.start:.1f} to {reply.end:.1f} s[/bold]  {escape(question)}")

@@ -115,9 +115,19 @@ def test_ask_answers_about_a_recording_with_evidence(command, made, walk):
 
 def test_ask_can_begin_later(command, made, walk):
     code, out, _ = command("ask", walk, "--start", 6, "--profile", "smoke")
+    assert "beware" not in out
     assert code == 0
     assert "6.0 to 12.0 s" in out
     assert "0.0 to 6.0 s" not in out
+
+
+def test_what_is_doubtful_about_a_recording_is_said_beside_the_answer(command, made):
+    sample = files.PACKAGE.parent / "data" / "samples" / "physics_toolbox.csv"
+    code, out, err = command("ask", sample, "--profile", "smoke", "--tokens", 4)
+    assert code == 0, err
+    assert out.count("beware: ") == 1
+    assert "direction" in out
+    assert "UserWarning" not in out + err
 
 
 def test_brackets_in_a_question_are_text(command, made, walk):
