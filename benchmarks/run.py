@@ -83,10 +83,12 @@ def model_rows(run, windows):
     imu = signals.to_array(corpus)
     language_model = run.profile.language_model
     fresh = encoder.LimuBertModel(encoder.LimuBertConfig())
-    llasa, processor = model.build(fresh, imu, language_model, align.steps_per_token, align.summary_tokens, seed)
+    llasa, processor = model.build(
+        fresh, imu, language_model, align.steps_per_token, align.summary_tokens, align.standardise, seed
+    )
 
     def batch(samples, size):
-        conversations = model.Conversations(processor, imu, samples)
+        conversations = model.Conversations(processor, imu, samples, size, seed)
         padded = model.collate([conversations[n] for n in range(size)], processor.tokenizer.pad_token_id)
         return device_batch(padded, llasa.device)
 
