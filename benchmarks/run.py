@@ -116,6 +116,8 @@ def recording_rows(profile):
     found, wrong = bench_hhar.run((1,) if profile == "smoke" else (1, 10, 40))
     for row in found:
         what = f"HHAR, {row['millions']} million rows, peak {row['peak_gb']:.2f} GB"
+        if "speedup" in row:
+            what += f", {row['speedup']:.0f} times row by row"
         yield {"stage": "recordings", "what": what, "value": row["rows_per_second"], "unit": "rows/s", "repeats": 1}
     for sentence in wrong:
         print(sentence, file=sys.stderr)
