@@ -469,14 +469,15 @@ def check_windows(imu, length=120, units=True):
 def _check_units(imu):
     # Gravity is always there, so the mean magnitude of six seconds is 9.8 at rest and below 25 when running.
     acceleration = np.linalg.norm(imu[..., :3], axis=-1).mean(axis=1)
-    wrong = np.flatnonzero((acceleration < 4) | (acceleration > 40))
+    low, high = signals.PLAUSIBLE_ACCELERATION
+    wrong = np.flatnonzero((acceleration < low) | (acceleration > high))
     if len(wrong):
         raise ModelError(
             f"Window {wrong[0]}: mean acceleration {acceleration[wrong[0]]:.3g}; in m/s^2 with gravity it is "
             "about 9.8. If it is in g, multiply by 9.80665; if gravity was removed, use the raw signal."
         )
     rotation = np.linalg.norm(imu[..., 3:], axis=-1).mean(axis=1)
-    wrong = np.flatnonzero(rotation > 20)
+    wrong = np.flatnonzero(rotation > signals.LARGEST_MEAN_ROTATION)
     if len(wrong):
         raise ModelError(
             f"Window {wrong[0]}: mean rotation {rotation[wrong[0]]:.3g}, in rad/s three turns a second "

@@ -22,6 +22,7 @@ from llasa_lib.recordings.recording import (
     Recording,
     Segment,
     find_gaps,
+    stretches,
 )
 from llasa_lib.recordings.write import write
 
@@ -38,6 +39,7 @@ __all__ = [
     "iterate",
     "load",
     "read",
+    "stretches",
     "write",
 ]
 

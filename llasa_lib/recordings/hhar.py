@@ -33,6 +33,7 @@ from llasa_lib.recordings import sources
 from llasa_lib.recordings.archives import Archive
 from llasa_lib.recordings.recording import Recording, Segment, find_gaps
 from llasa_lib.recordings.subjects import choose, subject_name
+from llasa_lib.recordings.tables import runs
 
 LABELS = {
     "null": "",  # between two activities
@@ -254,11 +255,10 @@ def _in_order(stream, stamps, keep, counts):
 def _segments(time, labels):
     """Stretches of one label; the last sample of a recording counts for one more step."""
     ends = np.append(time[1:], 2 * time[-1] - time[-2])
-    bounds = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
     return tuple(
-        Segment(float(time[first]), float(ends[stop - 1]), ACTIVITY[labels[first]])
-        for first, stop in itertools.pairwise(bounds)
-        if ACTIVITY[labels[first]]
+        Segment(float(time[first]), float(ends[stop - 1]), ACTIVITY[label])
+        for label, first, stop in runs(labels)
+        if ACTIVITY[label]
     )
 
 

@@ -5,6 +5,7 @@
 - One vocabulary of activities for all data sets.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -162,3 +163,9 @@ def find_gaps(time, max_gap=None):
     if max_gap is None:
         max_gap = max(3 * np.median(steps), 0.1) if len(steps) else 0.1
     return np.flatnonzero(steps > max_gap * (1 + 1e-6))  # a hair of tolerance for time stamps written as decimals
+
+
+def stretches(time, max_gap=None):
+    """The slices of a recording between its gaps, in order; see :func:`find_gaps`."""
+    bounds = [0, *(find_gaps(time, max_gap) + 1).tolist(), len(time)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]

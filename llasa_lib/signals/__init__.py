@@ -30,7 +30,7 @@ from llasa_lib.signals.augmentation import (
 from llasa_lib.signals.features import FEATURES, LINES, SUMMARY_NAMES, describe_windows, summarise
 from llasa_lib.signals.gravity import align_to_gravity, gravity_direction, rotate, split_gravity
 from llasa_lib.signals.parity import limu_bert_windows
-from llasa_lib.signals.quality import FLAGS, quality
+from llasa_lib.signals.quality import FLAGS, LARGEST_MEAN_ROTATION, PLAUSIBLE_ACCELERATION, quality
 from llasa_lib.signals.resampling import resample
 from llasa_lib.signals.splits import check_disjoint, folds, leave_one_out, split_by_placement, split_by_subject
 from llasa_lib.signals.windows import make_windows, to_array, window_features, window_hashes
@@ -38,7 +38,9 @@ from llasa_lib.signals.windows import make_windows, to_array, window_features, w
 __all__ = [
     "FEATURES",
     "FLAGS",
+    "LARGEST_MEAN_ROTATION",
     "LINES",
+    "PLAUSIBLE_ACCELERATION",
     "SUMMARY_NAMES",
     "add_noise",
     "align_to_gravity",

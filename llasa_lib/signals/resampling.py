@@ -1,6 +1,5 @@
 """Any time stamps to a steady rate, through an anti-alias filter; a gap splits, it is never bridged."""
 
-import itertools
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,7 +8,7 @@ from scipy import interpolate
 from scipy import signal as dsp
 
 from llasa_lib.errors import RecordingError
-from llasa_lib.recordings import find_gaps
+from llasa_lib.recordings import stretches
 
 
 def resample(recording, rate=20.0, max_gap=None):
@@ -42,10 +41,8 @@ def resample(recording, rate=20.0, max_gap=None):
     """
     if not rate > 0:
         raise RecordingError(f"A rate must be positive, not {rate}.")
-    gaps = find_gaps(recording.time, max_gap)
-    bounds = [0, *(gaps + 1).tolist(), len(recording.time)]
     time, imu = recording.time, recording.imu
-    pieces = [slice(start, stop) for start, stop in itertools.pairwise(bounds) if stop - start > 3]
+    pieces = [piece for piece in stretches(time, max_gap) if piece.stop - piece.start > 3]
     return [_piece(recording, *_to_rate(time[piece], imu[piece], float(rate))) for piece in pieces]
 
 

@@ -27,7 +27,6 @@ rotation whose unit nobody can tell                    read as the likelier one,
 =====================================================  =============================================================
 """
 
-import itertools
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +36,7 @@ import numpy as np
 from llasa_lib.errors import RecordingError
 from llasa_lib.recordings.own import exports, units
 from llasa_lib.recordings.own.units import Finding
-from llasa_lib.recordings.recording import Recording, find_gaps
+from llasa_lib.recordings.recording import Recording, find_gaps, stretches
 
 SHORTEST = 6.0  # s: one window
 SLOWEST = 20.0  # Hz: the rate of a window
@@ -220,8 +219,7 @@ def _check_rate(stream):
 def _check_length(path, stream):
     """Refuse what holds no window."""
     gaps = find_gaps(stream.time)
-    bounds = [0, *(gaps + 1).tolist(), len(stream.time)]
-    longest = max(stream.time[stop - 1] - stream.time[start] for start, stop in itertools.pairwise(bounds))
+    longest = max(np.ptp(stream.time[piece]) for piece in stretches(stream.time))
     step = np.median(np.diff(stream.time)) if len(stream.time) > 1 else 0.0
     if longest + step < SHORTEST - 1e-6:  # n samples last n steps
         where = f" between gaps (the first gap is after line {stream.lines[gaps[0]]})" if len(gaps) else ""

@@ -371,9 +371,10 @@ def join(clock, other, path):
 def is_iphone(files):
     """Whether ``Metadata.csv`` of Sensor Logger says that axes point as Apple's do; ``None`` without that file."""
     content = next((files[name] for name in files if Path(name).name == "Metadata.csv"), None)
-    head = tables.header(tables.decode(content, "Metadata.csv")) if content else None
+    text = tables.decode(content, "Metadata.csv") if content else ""
+    head = tables.header(text)
     if head is None or "platform" not in head[0]:
         return None
-    table = tables.parse(tables.decode(content, "Metadata.csv"), "Metadata.csv", "Metadata")
+    table = tables.parse(text, "Metadata.csv", "Metadata")
     row = dict(zip(table.columns, table.cells.iloc[0], strict=True))
     return row["platform"].lower() == "ios" and row.get("standardisation", "").lower() != "true"

@@ -9,14 +9,13 @@
 - The header wins; a header that contradicts the numbers is refused with both facts.
 """
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
 from scipy import signal as dsp
 
 from llasa_lib.errors import RecordingError
-from llasa_lib.recordings.recording import STANDARD_GRAVITY, find_gaps
+from llasa_lib.recordings.recording import STANDARD_GRAVITY, stretches
 
 DEGREE = np.pi / 180
 STATED = "stated by the file, its app or the caller"
@@ -189,10 +188,8 @@ def rotation_unit(time, acceleration, rotation, said, where):
             f"{where}: rotation reaches {fastest:.4g} {said or 'deg/s'}, and no phone measures more than 35 rad/s "
             f"(2000 deg/s){looks}. Correct the header, or give the unit."
         )
-    gaps = find_gaps(time)
-    bounds = [0, *(gaps + 1).tolist(), len(time)]
-    start, stop = max(itertools.pairwise(bounds), key=lambda piece: piece[1] - piece[0])
-    time, acceleration, rotation = time[start:stop], acceleration[start:stop], rotation[start:stop]
+    longest = max(stretches(time), key=lambda piece: piece.stop - piece.start)
+    time, acceleration, rotation = time[longest], acceleration[longest], rotation[longest]
     scale, agreement, turned = follow_gravity(time, acceleration, rotation)
     high_pass = dsp.butter(2, 0.3, "high", fs=(len(time) - 1) / (time[-1] - time[0]), output="sos")
     body = dsp.sosfiltfilt(high_pass, acceleration, axis=0)
