@@ -24,7 +24,7 @@ STAGES = ("prepare", "pretrain", "caption", "align", "compare", "tune", "evaluat
 # What a stage is made of: (upstream stages, modules whose code counts, sections of the profile that count).
 _INGREDIENTS = {
     "prepare": ((), ("recordings", "signals"), ("data",)),
-    "pretrain": (("prepare",), ("encoder.py", "training.py"), ("encoder", "seed")),
+    "pretrain": (("prepare",), ("encoder", "training.py"), ("encoder", "seed")),
     "caption": (("prepare",), ("captions.py", "questions.py"), ()),
     "align": (
         ("pretrain", "caption"),

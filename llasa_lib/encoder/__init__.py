@@ -1,0 +1,41 @@
+"""LIMU-BERT: an encoder for six seconds of motion, trained without labels (Xu et al. 2021).
+
+Notable features:
+
+- the published network to the last detail: one block whose weights serve all four layers, no residual around
+  the attention, the embedding's LayerNorm used twice;
+- a real Transformers model: ``from_pretrained``, ``save_pretrained``, ``AutoModel``, fused attention;
+- ``from_published`` and ``to_published`` read and write the authors' own checkpoints, bit for bit;
+- span masking for a whole batch at once: the loop runs over spans, not over windows;
+- norms are computed in float32 whatever the model's type, since eps = 1e-12 is 0 in half precision;
+- windows are checked where they enter (``check_windows``), not in ``forward``.
+
+Windows enter in SI units (m/s^2 with gravity, rad/s). ``normalise`` gives what the network reads.
+"""
+
+from llasa_lib.encoder.masking import hide, mask_spans
+from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel, look_around
+from llasa_lib.encoder.pretraining import PretrainingWindows, embed, masking_collate, pretrain
+from llasa_lib.encoder.probing import linear_probe, pool
+from llasa_lib.encoder.published import NAMES as PUBLISHED_NAMES
+from llasa_lib.encoder.windows import GRAVITY, check_windows, denormalise, normalise
+
+__all__ = [
+    "GRAVITY",
+    "PUBLISHED_NAMES",
+    "LimuBertConfig",
+    "LimuBertForPreTraining",
+    "LimuBertModel",
+    "PretrainingWindows",
+    "check_windows",
+    "denormalise",
+    "embed",
+    "hide",
+    "linear_probe",
+    "look_around",
+    "mask_spans",
+    "masking_collate",
+    "normalise",
+    "pool",
+    "pretrain",
+]

@@ -1,0 +1,109 @@
+"""Training without labels, and what the trained encoder says about a window."""
+
+import numpy as np
+import torch
+
+from llasa_lib import signals, training
+from llasa_lib.encoder.masking import hide, mask_spans
+from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining
+from llasa_lib.encoder.windows import check_windows, normalise
+
+
+class PretrainingWindows(torch.utils.data.Dataset):
+    """Normalised windows in memory, as the trainer wants them. Batches are indexed at once."""
+
+    def __init__(self, imu_values):
+        self.imu_values = imu_values
+
+    def __len__(self):
+        return len(self.imu_values)
+
+    def __getitem__(self, index):
+        return {"imu_values": self.imu_values[index]}
+
+    def __getitems__(self, indices):
+        return [{"imu_values": self.imu_values[index]} for index in indices]
+
+
+def masking_collate(settings):
+    """A collate function that masks a whole batch anew each time it is drawn.
+
+    Masks come from torch's global generator, which the trainer seeds, saves and restores: a resumed run draws
+    the masks that the uninterrupted one would have drawn.
+    """
+
+    def collate(items):
+        labels = torch.stack([item["imu_values"] for item in items])
+        mask = mask_spans(*labels.shape[:2], settings.mask_ratio, settings.max_span, settings.span_decay)
+        return {
+            "imu_values": hide(labels, mask, settings.mask_zero_probability),
+            "mask": mask,
+            "labels": labels,
+        }
+
+    return collate
+
+
+def pretrain(windows, settings, folder, seed=0, config=None):
+    """Train a LIMU-BERT to fill in hidden spans. No label is read.
+
+    Parameters
+    ----------
+    windows : ``datasets.Dataset`` of windows, or (N, 120, 6) array, in SI units; training subjects only.
+    settings : a profile's ``encoder`` section.
+    folder : path; checkpoints live there while training lasts, and an interrupted run resumes.
+    seed : int, for weights, order and masks.
+    config : LimuBertConfig; the published sizes by default.
+
+    Returns
+    -------
+    model : LimuBertForPreTraining, in evaluation mode.
+    history : list of dicts with step, epoch and loss (mean squared error on hidden steps, normalised units).
+    """
+    config = config or LimuBertConfig()
+    imu = windows if isinstance(windows, np.ndarray | torch.Tensor) else signals.to_array(windows)
+    values = torch.from_numpy(normalise(check_windows(imu, config.max_position_embeddings)))
+    torch.manual_seed(seed)
+    model = LimuBertForPreTraining(config)
+    history = training.fit(
+        model,
+        PretrainingWindows(values),
+        folder,
+        settings,
+        seed,
+        collate=masking_collate(settings),
+        description="LIMU-BERT",
+    )
+    return model.eval(), history
+
+
+@torch.inference_mode()
+def embed(model, imu, batch_size=256, reduce=None):
+    """Encode windows in SI units.
+
+    Parameters
+    ----------
+    model : LimuBertModel or LimuBertForPreTraining, on any device and of any float type.
+    imu : (N, 120, 6) array or tensor, m/s^2 and rad/s.
+    batch_size : int, windows at a time.
+    reduce : function applied to each batch of embeddings, for example :func:`pool`, to save memory.
+
+    Returns
+    -------
+    (N, 120, 72) float32 array, or what ``reduce`` makes of it.
+
+    Raises
+    ------
+    ModelError
+        If the windows have another shape, NaN, or units that are obviously wrong.
+    """
+    encoder = getattr(model, "limu_bert", model)
+    values = torch.from_numpy(normalise(check_windows(imu, encoder.config.max_position_embeddings)))
+    was_training = encoder.training
+    encoder.eval()
+    parts = [
+        encoder(batch.to(encoder.device, encoder.dtype)).last_hidden_state.float().cpu().numpy()
+        for batch in values.split(batch_size)
+    ]
+    encoder.train(was_training)
+    return np.concatenate([reduce(part) if reduce else part for part in parts])

@@ -1,0 +1,37 @@
+"""How much of the activity lies open in the embeddings."""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+
+def pool(embeddings):
+    """Mean and spread over time: (N, T, H) -> (N, 2 H). Arrays of two axes pass as they are."""
+    embeddings = np.asarray(embeddings)
+    if embeddings.ndim == 2:
+        return embeddings
+    return np.concatenate([embeddings.mean(axis=1), embeddings.std(axis=1)], axis=1)
+
+
+def linear_probe(embeddings, activities, regularisation=1.0, seed=0):
+    """How much of the activity can be read off frozen embeddings by a linear model.
+
+    Parameters
+    ----------
+    embeddings : (N, T, H) or, pooled already, (N, F) array.
+    activities : N names.
+    regularisation : float, the C of scikit-learn's ``LogisticRegression``: larger trusts the data more.
+    seed : int.
+
+    Returns
+    -------
+    Fitted scikit-learn pipeline (pool, standardise, logistic regression); ``predict`` takes the same kind of
+    array.
+    """
+    probe = make_pipeline(
+        FunctionTransformer(pool),
+        StandardScaler(),
+        LogisticRegression(C=regularisation, max_iter=3000, random_state=seed),
+    )
+    return probe.fit(embeddings, np.asarray(activities))

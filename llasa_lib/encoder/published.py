@@ -1,0 +1,99 @@
+"""The authors' checkpoints: names of their tensors, and reading and writing them without trust."""
+
+from pathlib import Path
+
+import torch
+
+from llasa_lib import files
+from llasa_lib.errors import ModelError
+
+NAMES = {
+    "transformer.embed.lin.weight": "limu_bert.embeddings.projection.weight",
+    "transformer.embed.lin.bias": "limu_bert.embeddings.projection.bias",
+    "transformer.embed.pos_embed.weight": "limu_bert.embeddings.position_embeddings.weight",
+    "transformer.embed.norm.gamma": "limu_bert.embeddings.norm.weight",
+    "transformer.embed.norm.beta": "limu_bert.embeddings.norm.bias",
+    "transformer.attn.proj_q.weight": "limu_bert.block.attention.query.weight",
+    "transformer.attn.proj_q.bias": "limu_bert.block.attention.query.bias",
+    "transformer.attn.proj_k.weight": "limu_bert.block.attention.key.weight",
+    "transformer.attn.proj_k.bias": "limu_bert.block.attention.key.bias",
+    "transformer.attn.proj_v.weight": "limu_bert.block.attention.value.weight",
+    "transformer.attn.proj_v.bias": "limu_bert.block.attention.value.bias",
+    "transformer.proj.weight": "limu_bert.block.output.weight",
+    "transformer.proj.bias": "limu_bert.block.output.bias",
+    "transformer.norm1.gamma": "limu_bert.block.norm1.weight",
+    "transformer.norm1.beta": "limu_bert.block.norm1.bias",
+    "transformer.pwff.fc1.weight": "limu_bert.block.fc1.weight",
+    "transformer.pwff.fc1.bias": "limu_bert.block.fc1.bias",
+    "transformer.pwff.fc2.weight": "limu_bert.block.fc2.weight",
+    "transformer.pwff.fc2.bias": "limu_bert.block.fc2.bias",
+    "transformer.norm2.gamma": "limu_bert.block.norm2.weight",
+    "transformer.norm2.beta": "limu_bert.block.norm2.bias",
+    "fc.weight": "fc.weight",
+    "fc.bias": "fc.bias",
+    "linear.weight": "head.dense.weight",
+    "linear.bias": "head.dense.bias",
+    "norm.gamma": "head.norm.weight",
+    "norm.beta": "head.norm.bias",
+    "decoder.weight": "head.decoder.weight",
+    "decoder.bias": "head.decoder.bias",
+}
+"""Tensor names of the published checkpoints, and the same tensors' names here."""
+
+
+def read(path, like):
+    """Tensors of a checkpoint under our names, in float32.
+
+    Parameters
+    ----------
+    path : path of a ``.pt`` file.
+    like : state dict of a LimuBertForPreTraining: the names and shapes that are needed.
+
+    Raises
+    ------
+    ModelError
+        Names the first tensor that is missing, unknown, misshapen or not finite.
+    """
+    published = _load(path)
+    for name, target in NAMES.items():
+        _check_tensor(path, name, published.get(name), like[target].shape)
+    unknown = sorted(set(published) - set(NAMES), key=str)
+    if unknown:
+        raise ModelError(f"{path}: unknown tensor {unknown[0]!r}; a LIMU-BERT checkpoint has no such key.")
+    return {ours: published[theirs].float() for theirs, ours in NAMES.items()}
+
+
+def write(path, state):
+    """Write a state dict of a LimuBertForPreTraining as a checkpoint of the authors' code."""
+    tensors = {theirs: state[ours].detach().cpu().contiguous() for theirs, ours in NAMES.items()}
+    with files.atomic(path) as temporary:
+        torch.save(tensors, temporary)
+
+
+def _load(path):
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; give the path of a LIMU-BERT checkpoint (.pt).")
+    try:
+        published = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a broken or unsafe pickle
+        raise ModelError(
+            f"{path}: not a checkpoint of plain tensors ({type(error).__name__}); download it again."
+        ) from error
+    if not isinstance(published, dict):
+        raise ModelError(f"{path}: holds a {type(published).__name__}; a state dict of 29 tensors is needed.")
+    return published
+
+
+def _check_tensor(path, name, tensor, shape):
+    if tensor is None:
+        raise ModelError(f"{path}: tensor {name!r} is missing; is this a LIMU-BERT checkpoint?")
+    if not isinstance(tensor, torch.Tensor):
+        raise ModelError(f"{path}: {name!r} is a {type(tensor).__name__}, not a tensor.")
+    if tensor.shape != shape:
+        raise ModelError(
+            f"{path}: tensor {name!r} has shape {tuple(tensor.shape)}, but {tuple(shape)} is needed; "
+            "give a config with the checkpoint's sizes."
+        )
+    if not torch.isfinite(tensor).all():
+        raise ModelError(f"{path}: tensor {name!r} holds NaN or infinite values; the checkpoint is damaged.")
