@@ -8,6 +8,7 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -112,30 +113,29 @@ class Pipeline:
 
     # --- how each is made: a function that fills a folder -----------------------------------------------------------
 
-    def _recordings(self, subjects=None):
-        """One recording at a time: large sets do not fit into memory as a whole."""
-        chosen = subjects or self.profile.data.subjects
-        for name in self.profile.data.sets:
-            mine = _of_set(chosen, name) if chosen else None
-            if mine != []:  # nobody of this set is wanted
-                yield from recordings.iterate(name, mine)
+    def _windows(self, folder, subjects=None, **options):
+        """Windows of the profile's sets, by way of a file per person: large sets do not fit into memory as a whole."""
+        data = self.profile.data
+        chosen = subjects or data.subjects
+        people = {name: _of_set(chosen, name) if chosen else recordings.people(name) for name in data.sets}
+        return signals.make_shards(people, folder, data.rate, data.length, processes=data.processes, **options)
 
     def _prepare(self, folder, work):
         data = self.profile.data
-        windows = signals.make_windows(self._recordings(), rate=data.rate, length=data.length)
+        windows = self._windows(work)
         splits = signals.split_by_subject(windows, test=data.test_subjects, validation=data.validation_subjects)
         _save_splits(splits, folder)
+        shutil.rmtree(work, ignore_errors=True)
 
     def _pretrain(self, folder, work):
-        data, settings = self.profile.data, self.profile.encoder
+        settings = self.profile.encoder
         subjects = sorted(set(self.prepare()["train"]["subject"]))
         # No label is needed, so the transitions between the labelled activities are read as well.
-        windows = signals.make_windows(
-            self._recordings(subjects), data.rate, data.length, stride=settings.stride, labelled=False
-        )
-        limu_bert, history = encoder.pretrain(windows, settings, work, seed=self.profile.seed)
+        windows = self._windows(work / "windows", subjects, stride=settings.stride, labelled=False)
+        limu_bert, history = encoder.pretrain(windows, settings, work / "training", seed=self.profile.seed)
         limu_bert.save_pretrained(folder)
         _write_json(history, folder / "history.json")
+        shutil.rmtree(work, ignore_errors=True)
 
     def _caption(self, folder, work):
         splits = self.prepare()

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from llasa_lib import recordings, signals
 from llasa_lib.errors import DataError
 from llasa_lib.recordings import hhar
 
@@ -334,3 +335,16 @@ def test_files_without_rows_give_no_recordings(tmp_path):
         (tmp_path / f"{kind}_{sensor}.csv").write_text(formats_hhar.HEADER)
     with pytest.raises(DataError, match="no samples"):
         quietly(tmp_path)
+
+
+def test_people_and_shards_come_from_the_files(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(hhar.sources, "find", lambda name: raw)
+    assert recordings.people("hhar") == ["hhar-a", "hhar-b"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = signals.make_windows(recordings.iterate("hhar"), length=20, labelled=False)
+        shards = signals.make_shards(
+            {"hhar": recordings.people("hhar")}, tmp_path / "shards", length=20, labelled=False
+        )
+    assert shards["start"][:] == whole["start"][:]
+    assert np.array_equal(signals.to_array(shards), signals.to_array(whole))

@@ -31,6 +31,7 @@ class Data(Section):
     subjects: list[str] | None = None
     rate: float = Field(gt=0)
     length: int = Field(gt=1)
+    processes: int = Field(default=1, ge=1)
     test_subjects: list[str] = Field(min_length=1)
     validation_subjects: list[str] = Field(min_length=1)
 

@@ -4,7 +4,7 @@
   segments.
 - One sign for all: at rest acceleration points away from the ground, +9.81 m/s^2 upwards, as Android reports it.
   Apple's Core Motion reports the opposite, and the readers of such sets turn it round.
-- :func:`load`: a published data set as a list of recordings, checked by sha256.
+- :func:`load`: a published data set as a list of recordings, checked by sha256; :func:`people`: who is in it.
 - :func:`read`, :func:`inspect`: a reader's own recording, converted from what the app wrote, or refused in one clear
   sentence; ``inspect`` also tells how it was understood.
 - :func:`write`: a recording as CSV, or as phyphox, Sensor Logger or Physics Toolbox would export it.
@@ -24,6 +24,7 @@ from llasa_lib.recordings.recording import (
     find_gaps,
     stretches,
 )
+from llasa_lib.recordings.subjects import subject_name
 from llasa_lib.recordings.write import write
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "inspect",
     "iterate",
     "load",
+    "people",
     "read",
     "stretches",
     "write",
@@ -51,6 +53,15 @@ READERS = {
     "pamap2": pamap2.load,
     "basicmotions": basicmotions.load,
     "shoulder": shoulder.load,
+}
+PEOPLE = {
+    "hapt": lambda: hapt.PEOPLE,
+    "hhar": hhar.people,
+    "motionsense": lambda: motionsense.PEOPLE,
+    "shoaib": lambda: shoaib.PEOPLE,
+    "pamap2": lambda: pamap2.PEOPLE,
+    "basicmotions": lambda: basicmotions.PEOPLE,
+    "shoulder": lambda: shoulder.PEOPLE,
 }
 
 
@@ -92,6 +103,21 @@ def iterate(name, subjects=None):
     ------
     Recording
     """
+    yield from READERS[_known(name)](subjects)
+
+
+def people(name):
+    """Everybody in a published data set, by the names that ``subject`` has: ``["hapt-01", ...]``.
+
+    Raises
+    ------
+    DataError
+        If the set has no reader; for HHAR also if it is not here, because its files are asked.
+    """
+    return [subject_name(name, key) for key in PEOPLE[_known(name)]()]
+
+
+def _known(name):
     if name not in READERS:
         raise DataError(f"There is no reader for the data set {name!r}; this version reads: {', '.join(READERS)}.")
-    yield from READERS[name](subjects)
+    return name

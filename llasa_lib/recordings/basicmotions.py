@@ -23,6 +23,7 @@ from llasa_lib.recordings.recording import Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
 
 RATE = 10.0  # Hz
+PEOPLE = ("unknown",)  # nobody is told apart
 FILES = ("BasicMotions_TRAIN.ts", "BasicMotions_TEST.ts")
 CHANNELS, SAMPLES = 6, 100
 LABELS = {"Standing": "standing", "Walking": "walking", "Running": "jogging", "Badminton": "badminton"}
@@ -61,7 +62,7 @@ def read(path, subjects=None):
     UserWarning
         ``WITHOUT_GRAVITY``.
     """
-    people = choose("basicmotions", subjects, ["unknown"])
+    people = choose("basicmotions", subjects, PEOPLE)
     recordings = [_recording(*piece, person) for person in people for name in FILES for piece in _pieces(path, name)]
     warnings.warn(WITHOUT_GRAVITY, stacklevel=2)
     return recordings

@@ -26,6 +26,7 @@ from llasa_lib.recordings.subjects import choose, subject_name
 from llasa_lib.recordings.tables import runs
 
 RATE = 50.0  # Hz
+PEOPLE = range(1, 31)
 LABELS = dict(enumerate(ACTIVITIES[:6] + TRANSITIONS, start=1))
 
 

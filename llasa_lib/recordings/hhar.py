@@ -60,7 +60,7 @@ COLUMNS = ("Index", "Arrival_Time", "Creation_Time", "x", "y", "z", "User", "Mod
 STAMPS, AXES, NAMES = COLUMNS[1:3], COLUMNS[3:6], ("User", "Device", "gt")
 TYPES = (
     dict.fromkeys(("Index", *STAMPS), pa.int64())
-    | dict.fromkeys(AXES, pa.float64())
+    | dict.fromkeys(AXES, pa.float32())  # what Android gives; the decimals in the files are its shortest spelling
     | dict.fromkeys(NAMES, pa.string())
 )
 SCHEMA = pa.schema([*((name, TYPES[name]) for name in (*STAMPS, *AXES)), ("gt", pa.int8())])
@@ -132,6 +132,13 @@ def read(path, subjects=None, devices=None):
     _warn(counts, silent)
 
 
+def people():
+    """Everybody who wrote at least one sample."""
+    cache = _partition(sources.find("hhar"))
+    streams = json.loads((cache / "index.json").read_text(encoding="utf-8"))["streams"]
+    return sorted({user for pairs in streams.values() for user, _ in pairs})
+
+
 def _choose(index, subjects, devices):
     """(user, device, kind) of the wanted recordings, people first."""
     if not any(index.values()):
@@ -170,7 +177,7 @@ class Stream(NamedTuple):
 
     arrival: np.ndarray  # (T,) int64, ms, Unix time
     creation: np.ndarray  # (T,) int64, ns, the sensor's own clock
-    values: np.ndarray  # (T, 3) float64
+    values: np.ndarray  # (T, 3) float32
     labels: np.ndarray  # (T,) int8, positions in ACTIVITY
 
 

@@ -98,9 +98,9 @@ class Recording:
             if values.shape != (len(time), 3):
                 raise RecordingError(f"{name} must have shape ({len(time)}, 3) like time, not {values.shape}.")
         for name in ("time", "acceleration", "rotation"):
-            finite = np.isfinite(getattr(self, name)).reshape(len(time), -1).all(axis=1)
+            finite = np.isfinite(getattr(self, name))
             if not finite.all():
-                raise RecordingError(f"{name} is not a finite number at sample {np.argmin(finite)}.")
+                raise RecordingError(f"{name} is not a finite number at sample {np.argwhere(~finite)[0][0]}.")
         steps = np.diff(time)
         if (steps <= 0).any():
             where = int(np.argmax(steps <= 0)) + 1

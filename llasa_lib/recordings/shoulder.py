@@ -37,6 +37,7 @@ EXERCISES = {
     "ROW": "bent-over row",
 }
 SIDES = ("left", "right")
+PEOPLE = range(1, 11)
 AGAIN = "Install it again: pip install --force-reinstall --no-deps seglearn"
 
 
@@ -70,7 +71,7 @@ def read(path, subjects=None):
             raise DataError(f"{path} has the channels {content['X_labels']} instead of {CHANNELS}. {AGAIN}")
         names = [content["y_labels"][number] for number in content["y"]]
         rows = list(zip(content["subject"].tolist(), content["X"], names, content["side"], strict=True))
-        people = choose("shoulder", subjects, sorted({row[0] for row in rows}))
+        people = choose("shoulder", subjects, PEOPLE)
         return [_recording(path, *row) for person in people for row in rows if row[0] == person]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecordingError) as error:
         raise DataError(f"{path} is not the set of shoulder exercises ({error!r}). {AGAIN}") from error

@@ -3,7 +3,8 @@
 - ``resample``: 50 Hz, or uneven time stamps, to 20 Hz through an anti-alias filter; a gap splits, it is never
   bridged.
 - ``make_windows``: (N, 120, 6) float32 in SI units with subject, activity, placement, source and start, as a
-  ``datasets.Dataset``; a window never crosses the end of a labelled segment.
+  ``datasets.Dataset``; a window never crosses the end of a labelled segment. ``make_shards``: the same of whole data
+  sets, in several processes, a file per person.
 - ``split_by_subject``, ``folds``, ``leave_one_out``, ``split_by_placement``, and ``check_disjoint``, which they all
   call: nobody, and no window, in two splits.
 - ``split_gravity``, ``gravity_direction``, ``align_to_gravity``: posture and movement apart.
@@ -32,6 +33,7 @@ from llasa_lib.signals.gravity import align_to_gravity, gravity_direction, rotat
 from llasa_lib.signals.parity import limu_bert_windows
 from llasa_lib.signals.quality import FLAGS, LARGEST_MEAN_ROTATION, PLAUSIBLE_ACCELERATION, quality
 from llasa_lib.signals.resampling import resample
+from llasa_lib.signals.shards import make_shards
 from llasa_lib.signals.splits import check_disjoint, folds, leave_one_out, split_by_placement, split_by_subject
 from llasa_lib.signals.windows import make_windows, to_array, window_features, window_hashes
 
@@ -52,6 +54,7 @@ __all__ = [
     "leave_one_out",
     "level_axis",
     "limu_bert_windows",
+    "make_shards",
     "make_windows",
     "mirror",
     "miscalibrate",

@@ -53,15 +53,17 @@ def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
                 who = (activity, piece.subject, piece.placement, piece.source)
                 rows.extend((*who, float(piece.time[start])) for start in starts)
     if not windows:
-        where, hint = ("a labelled segment", ", or use labelled=False") if labelled else ("a piece without a gap", "")
-        raise RecordingError(
-            f"No window of {length / rate:g} s fits into {where} of these {read} recordings. "
-            f"Record longer pieces{hint}."
-        )
+        raise no_window(rate, length, labelled, f"these {read} recordings")
     imu = np.stack(windows).astype(np.float32)
     names = ("activity", "subject", "placement", "source", "start")
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     return Dataset.from_dict({"imu": imu, **{k: list(v) for k, v in columns.items()}}, features=window_features(length))
+
+
+def no_window(rate, length, labelled, where):
+    """The error for recordings that are too short."""
+    spot, hint = ("a labelled segment", ", or use labelled=False") if labelled else ("a piece without a gap", "")
+    return RecordingError(f"No window of {length / rate:g} s fits into {spot} of {where}. Record longer pieces{hint}.")
 
 
 def _stretches(piece, labelled):
