@@ -65,6 +65,8 @@ readme: $(STAMP)
 	$(RUN) scripts/update_readme.py
 
 bench: $(STAMP)
+	$(RUN) benchmarks/bench_hhar.py
+	$(RUN) benchmarks/bench_encoder.py
 	$(RUN) benchmarks/run.py
 
 serve: $(STAMP)

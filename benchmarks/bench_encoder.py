@@ -1,23 +1,27 @@
-"""How fast LIMU-BERT pretrains: the plain way against the library's.
+"""How fast an encoder pretrains: the plain way against the library's, for the published network and for the variant.
 
 The plain way is how such code is usually published: attention written out, masks drawn in NumPy for one
 window at a time, and a data loader that fetches single windows. The library masks a batch at once and uses fused
-attention. Both train the same network on the same windows, with the same optimiser and number of steps.
+attention. Both train the same network on the same real windows, with the same optimiser and number of steps, and must
+end at the same loss. The variant is the network of the ``cpu`` profile: another network, on the same windows.
 
-Run: ``python -m benchmarks.bench_encoder [--steps 20] [--batch-size 128] [--repeats 3]``. No data set is
-needed: the time does not depend on what the windows hold.
+Run: ``python benchmarks/bench_encoder.py [--steps 20] [--batch-size 128] [--repeats 3]``; exit code 1 if a limit is
+broken.
 """
 
 import argparse
+import sys
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from llasa_lib import encoder
+from llasa_lib import encoder, profiles, recordings, signals
 
-SETTINGS = SimpleNamespace(mask_ratio=0.15, max_span=10, span_decay=0.2, mask_zero_probability=0.8)
+PROFILE = profiles.load("cpu")
+SETTINGS = PROFILE.represent.published
+LIMITS = {"library": 1.3, "variant": 5.0}
+NOISE = 0.05  # of the loss, at the end of the timed steps: the two draw other masks
 
 
 class MaskedOneByOne(torch.utils.data.Dataset):
@@ -47,16 +51,31 @@ class MaskedOneByOne(torch.utils.data.Dataset):
 
 
 def loaders(values, batch_size):
-    """Plain and library batches of the same windows, endless."""
+    """Batches of the same windows for each way, endless."""
+
+    def ours(settings, patch_size):
+        return torch.utils.data.DataLoader(
+            encoder.PretrainingWindows(values),
+            batch_size,
+            shuffle=True,
+            drop_last=True,
+            collate_fn=encoder.masking_collate(settings, patch_size),
+        )
+
     plain = torch.utils.data.DataLoader(MaskedOneByOne(values), batch_size, shuffle=True, drop_last=True)
-    ours = torch.utils.data.DataLoader(
-        encoder.PretrainingWindows(values),
-        batch_size,
-        shuffle=True,
-        drop_last=True,
-        collate_fn=encoder.masking_collate(SETTINGS),
-    )
-    return {"plain": plain, "library": ours}
+    variant = ours(PROFILE.encoder, PROFILE.encoder.network.patch_size)
+    return {"plain": endless(plain), "library": endless(ours(SETTINGS, 1)), "variant": endless(variant)}
+
+
+def networks(values):
+    """A fresh network for each way; the first two have the same weights."""
+    made = {}
+    for way, attention in (("plain", "eager"), ("library", "sdpa"), ("variant", "sdpa")):
+        network = (PROFILE.encoder if way == "variant" else SETTINGS).network.model_dump()
+        torch.manual_seed(0)
+        made[way] = encoder.LimuBertForPreTraining(encoder.LimuBertConfig(**network, attn_implementation=attention))
+        made[way].train().limu_bert.input.fit(values)
+    return made
 
 
 def endless(loader):
@@ -66,15 +85,17 @@ def endless(loader):
 
 
 def train(model, batches, steps):
-    """Windows per second over ``steps`` optimiser steps."""
+    """Windows per second over ``steps`` optimiser steps, and the mean loss of the second half of them."""
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    windows, start = 0, time.perf_counter()
+    windows, losses, start = 0, [], time.perf_counter()
     for _, batch in zip(range(steps), batches, strict=False):
         optimiser.zero_grad()
-        model(**batch).loss.backward()
+        loss = model(**batch).loss
+        loss.backward()
         optimiser.step()
+        losses.append(loss.item())
         windows += len(batch["labels"])
-    return windows / (time.perf_counter() - start)
+    return windows / (time.perf_counter() - start), float(np.mean(losses[steps // 2 :]))
 
 
 def prepare(batches, steps):
@@ -93,26 +114,35 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
 
-    torch.manual_seed(0)
-    values = torch.randn(max(1024, 2 * options.batch_size), 120, 6)
-    ways = {name: endless(loader) for name, loader in loaders(values, options.batch_size).items()}
-    attention = {"plain": "eager", "library": "sdpa"}
-    models = {}
-    for way in ways:
-        torch.manual_seed(0)  # the same weights both times
-        models[way] = encoder.LimuBertForPreTraining(encoder.LimuBertConfig(attn_implementation=attention[way])).train()
-        train(models[way], ways[way], 2)  # warm up
-    speed = {(way, what): [] for way in ways for what in ("batches", "training")}
-    for _ in range(options.repeats):  # in turn, so that both meet the same machine
-        for way in ways:
-            speed[way, "batches"].append(prepare(ways[way], options.steps))
-            speed[way, "training"].append(train(models[way], ways[way], options.steps))
+    windows = signals.make_windows(recordings.load("hapt", subjects=[1, 3, 6, 7, 8]), stride=30, labelled=False)
+    values = torch.from_numpy(encoder.normalise(signals.to_array(windows)))
+    batches, models = loaders(values, options.batch_size), networks(values)
+    for way, model in models.items():
+        train(model, batches[way], 2)  # warm up
+    speed = {(way, what): [] for way in models for what in ("batches", "training")}
+    losses = {}
+    for _ in range(options.repeats):  # in turn, so that all meet the same machine
+        for way, model in models.items():
+            speed[way, "batches"].append(prepare(batches[way], options.steps))
+            rate, losses[way] = train(model, batches[way], options.steps)
+            speed[way, "training"].append(rate)
 
     print(f"LIMU-BERT, batch {options.batch_size}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    ratios = {}
     for what in ("batches", "training"):
-        plain, ours = (float(np.median(speed[way, what])) for way in ("plain", "library"))
-        print(f"{what:>9}: plain {plain:7.0f}, library {ours:7.0f} windows/s, ratio {ours / plain:.2f}")
+        rates = {way: float(np.median(speed[way, what])) for way in models}
+        ratios = {way: rates[way] / rates["plain"] for way in LIMITS}  # of training, in the end
+        said = ", ".join(f"{way} {rates[way]:.0f} ({ratio:.2f} times)" for way, ratio in ratios.items())
+        print(f"{what:>9}: plain {rates['plain']:.0f} windows/s, {said}")
+    print(f"loss after {options.repeats * options.steps + 2} steps: {losses['plain']:.4f} and {losses['library']:.4f}")
+    wrong = [
+        f"{way}: {ratios[way]:.2f} times is less than {limit}." for way, limit in LIMITS.items() if ratios[way] < limit
+    ]
+    if abs(losses["library"] / losses["plain"] - 1) > NOISE:
+        wrong.append("Both ways must end at the same loss, and do not.")
+    print(*wrong, sep="\n", file=sys.stderr)
+    return min(len(wrong), 1)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

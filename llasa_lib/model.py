@@ -96,6 +96,11 @@ class LlasaConfig(PreTrainedConfig):
                 f"steps_per_token={self.steps_per_token} does not divide the window's "
                 f"{self.encoder_config.max_position_embeddings} steps. Choose a divisor, or 0 for no time-step tokens."
             )
+        if self.steps_per_token % self.encoder_config.patch_size:
+            raise ModelError(
+                f"steps_per_token={self.steps_per_token} is no multiple of the {self.encoder_config.patch_size} steps "
+                f"that the encoder puts into each of its tokens."
+            )
 
     @property
     def tokens_per_window(self):
@@ -306,7 +311,8 @@ class LlasaProjector(nn.Module):
         hidden, width = config.text_config.hidden_size, config.encoder_config.hidden_size
         self.config = config
         if config.steps_per_token:
-            self.steps_1 = nn.Linear(width * config.steps_per_token, hidden)
+            self.states_per_token = config.steps_per_token // config.encoder_config.patch_size
+            self.steps_1 = nn.Linear(width * self.states_per_token, hidden)
             self.steps_2 = nn.Linear(hidden, hidden)
         if config.summary_tokens:
             self.summary_1 = nn.Linear(config.summary_size, hidden)
@@ -341,7 +347,7 @@ class LlasaProjector(nn.Module):
         if self.config.steps_per_token:
             if self.config.standardise:
                 states = (states - self.state_mean) / self.state_std
-            grouped = states.unflatten(1, (-1, self.config.steps_per_token)).flatten(2)  # (M, T / k, k * 72)
+            grouped = states.unflatten(1, (-1, self.states_per_token)).flatten(2)  # (M, T / k, k / p * 72)
             tokens.append(self.steps_2(self.act(self.steps_1(grouped))))  # (M, T / k, H)
         tokens = torch.cat(tokens, dim=1)
         if self.config.standardise:

@@ -13,19 +13,22 @@ import time
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow.parquet as pq
 from filelock import FileLock
 from safetensors import SafetensorError
+from sklearn.metrics import f1_score
 
 from . import encoder, evaluation, files, model, profiles, questions, recordings, signals, training, tuning
 from .errors import ArtifactError
 
-STAGES = ("prepare", "pretrain", "caption", "align", "compare", "tune", "evaluate")
+STAGES = ("prepare", "pretrain", "represent", "caption", "align", "compare", "tune", "evaluate")
 
 # What a stage is made of: (upstream stages, modules whose code counts, sections of the profile that count).
 _INGREDIENTS = {
     "prepare": ((), ("recordings", "signals"), ("data",)),
     "pretrain": (("prepare",), ("encoder", "training.py"), ("encoder", "seed")),
+    "represent": (("pretrain",), (), ("represent",)),
     "caption": (("prepare",), ("captions.py", "questions.py"), ()),
     "align": (
         ("pretrain", "caption"),
@@ -65,6 +68,17 @@ class Pipeline:
         """Stage 2: windows of training subjects -> ``LimuBertForPreTraining``."""
         return self._stage("pretrain", self._pretrain, _load_encoder)
 
+    def represent(self):
+        """Beside stage 2: the published network, variants, and what labels are worth.
+
+        Returns
+        -------
+        published : LimuBertForPreTraining, the published network under its own settings.
+        variants : list of dict; networks trained for as long as each other, probed on validation subjects.
+        efficiency : list of dict, from :func:`encoder.label_efficiency`, on test subjects.
+        """
+        return self._stage("represent", self._represent, _load_represent)
+
     def caption(self):
         """Stage 3: windows -> corpus of captions and questions (``DatasetDict``)."""
         splits = self._stage("caption", self._caption, _load_splits)
@@ -89,6 +103,7 @@ class Pipeline:
 
     def run(self):
         """All stages in order; returns the report."""
+        self.represent()
         self.compare()
         return self.evaluate()
 
@@ -128,14 +143,59 @@ class Pipeline:
         shutil.rmtree(work, ignore_errors=True)
 
     def _pretrain(self, folder, work):
-        settings = self.profile.encoder
-        subjects = sorted(set(self.prepare()["train"]["subject"]))
-        # No label is needed, so the transitions between the labelled activities are read as well.
-        windows = self._windows(work / "windows", subjects, stride=settings.stride, labelled=False)
-        limu_bert, history = encoder.pretrain(windows, settings, work / "training", seed=self.profile.seed)
+        limu_bert, history = self._pretrained(self.profile.encoder, work)
         limu_bert.save_pretrained(folder)
         _write_json(history, folder / "history.json")
         shutil.rmtree(work, ignore_errors=True)
+
+    def _pretrained(self, settings, work):
+        """An encoder under other settings than the profile's own, and its loss curve."""
+        subjects = sorted(set(self.prepare()["train"]["subject"]))
+        # No label is needed, so the transitions between the labelled activities are read as well.
+        windows = self._windows(work / "windows", subjects, stride=settings.stride, labelled=False)
+        config = encoder.LimuBertConfig(
+            max_position_embeddings=self.profile.data.length, **settings.network.model_dump()
+        )
+        return encoder.pretrain(windows, settings, work / "training", self.profile.seed, config)
+
+    def _represent(self, folder, work):
+        settings, splits = self.profile.represent, self.prepare()
+        sides = {name: (signals.to_array(split), np.array(split["activity"])) for name, split in splits.items()}
+        rows = encoder.label_efficiency(
+            self.pretrain(), sides["train"], sides["test"], settings, work / "efficiency", self.profile.seed
+        )
+        _write_json(rows, folder / "efficiency.json")
+        # What is finished stays in the work folder, so that an interrupted stage need not train it again.
+        published = work / "published"
+        if not published.exists():
+            limu_bert, history = self._pretrained(settings.published, work / "pretraining")
+            with files.atomic(published) as temporary:
+                limu_bert.save_pretrained(temporary)
+                _write_json(history, temporary / "history.json")
+            shutil.rmtree(work / "pretraining")
+        shutil.copytree(published, folder / "published")
+        _write_json([self._variant(name, sides, work) for name in settings.variants], folder / "variants.json")
+        shutil.rmtree(work, ignore_errors=True)
+
+    def _variant(self, name, sides, work):
+        """Train one variant for a while and probe it, trained and untrained, on validation subjects."""
+        kept = work / f"{name}.json"
+        if not kept.exists():
+            settings = self.profile.variant(name)
+            settings = settings.model_copy(update={"epochs": self.profile.represent.comparison_epochs})
+            started = time.perf_counter()
+            limu_bert, history = self._pretrained(settings, work / name)
+            row = {"variant": name, "seconds": time.perf_counter() - started, "loss": history[-1]["loss"]}
+            fresh = encoder.random_like(limu_bert, sides["train"][0], self.profile.seed)
+            for kind, one in (("untrained", fresh), ("trained", limu_bert)):
+                learn, judge = (encoder.embed(one, sides[side][0]) for side in ("train", "validation"))
+                probe = encoder.linear_probe(learn, sides["train"][1])
+                found = probe.predict(judge)
+                row[kind] = float(f1_score(sides["validation"][1], found, average="macro", zero_division=0))
+            with files.atomic(kept) as temporary:
+                _write_json(row, temporary)
+            shutil.rmtree(work / name)
+        return _read_json(kept)
 
     def _caption(self, folder, work):
         splits = self.prepare()
@@ -309,6 +369,11 @@ def _loaded(load, folder):
         raise ArtifactError(
             f"{folder} holds a broken file ({reason}). Delete the folder and run the stage again."
         ) from error
+
+
+def _load_represent(folder):
+    published = encoder.LimuBertForPreTraining.from_pretrained(folder / "published").eval()
+    return published, _read_json(folder / "variants.json"), _read_json(folder / "efficiency.json")
 
 
 def _load_encoder(folder):

@@ -26,6 +26,7 @@ QUICK = SimpleNamespace(
     max_span=10,
     span_decay=0.2,
     mask_zero_probability=0.8,
+    max_turn=0.0,
 )
 
 
@@ -103,10 +104,10 @@ def test_a_new_network_keeps_the_steps_of_a_window_apart(imu):
 
 def test_start_values_do_not_touch_loaded_weights(published, tensors, tmp_path):
     model = encoder.LimuBertForPreTraining.from_published(published)
-    assert torch.equal(model.limu_bert.block.attention.query.weight, tensors["transformer.attn.proj_q.weight"])
+    assert torch.equal(model.limu_bert.blocks[0].attention.query.weight, tensors["transformer.attn.proj_q.weight"])
     model.save_pretrained(tmp_path)
     again = encoder.LimuBertForPreTraining.from_pretrained(tmp_path)
-    assert torch.equal(again.limu_bert.block.attention.query.weight, tensors["transformer.attn.proj_q.weight"])
+    assert torch.equal(again.limu_bert.blocks[0].attention.query.weight, tensors["transformer.attn.proj_q.weight"])
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():

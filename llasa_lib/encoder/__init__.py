@@ -13,10 +13,18 @@ Notable features:
 Windows enter in SI units (m/s^2 with gravity, rad/s). ``normalise`` gives what the network reads.
 """
 
-from llasa_lib.encoder.masking import hide, mask_spans
+from llasa_lib.encoder.classification import (
+    LimuBertForSequenceClassification,
+    RawGru,
+    classify,
+    fine_tune,
+    with_head,
+)
+from llasa_lib.encoder.efficiency import draw_labels, label_efficiency, random_like
+from llasa_lib.encoder.masking import choose_hidden, hide, mask_spans
 from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel, look_around
 from llasa_lib.encoder.pretraining import PretrainingWindows, embed, masking_collate, pretrain
-from llasa_lib.encoder.probing import linear_probe, pool
+from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool
 from llasa_lib.encoder.published import NAMES as PUBLISHED_NAMES
 from llasa_lib.encoder.windows import GRAVITY, check_windows, denormalise, normalise
 
@@ -25,17 +33,27 @@ __all__ = [
     "PUBLISHED_NAMES",
     "LimuBertConfig",
     "LimuBertForPreTraining",
+    "LimuBertForSequenceClassification",
     "LimuBertModel",
     "PretrainingWindows",
+    "RawGru",
     "check_windows",
+    "choose_hidden",
+    "classify",
     "denormalise",
+    "draw_labels",
     "embed",
+    "fine_tune",
     "hide",
+    "label_efficiency",
     "linear_probe",
     "look_around",
     "mask_spans",
     "masking_collate",
+    "nearest_neighbours",
     "normalise",
     "pool",
     "pretrain",
+    "random_like",
+    "with_head",
 ]

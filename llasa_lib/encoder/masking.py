@@ -48,21 +48,34 @@ def mask_spans(batch_size, length=120, ratio=0.15, max_span=10, p=0.2, skip_last
     return mask
 
 
-def hide(imu_values, mask, zero_probability=0.8, generator=None):
-    """Zero the masked steps in most windows; leave the rest as they are.
+def choose_hidden(mask, zero_probability=0.8, generator=None):
+    """Masked steps whose content is really taken away: all of them in most windows, none in the rest.
 
     The windows left untouched (one in five) teach the encoder to describe steps that it can see as well.
 
     Parameters
     ----------
-    imu_values : (B, T, 6) tensor, normalised.
     mask : (B, T) bool tensor.
-    zero_probability : float, chance of each window to have its masked steps zeroed.
+    zero_probability : float, chance of each window to have its masked steps hidden.
     generator : torch.Generator; None uses torch's global one.
+
+    Returns
+    -------
+    (B, T) bool tensor.
+    """
+    return mask & (torch.rand(len(mask), generator=generator) < zero_probability)[:, None]
+
+
+def hide(imu_values, mask, zero_probability=0.8, generator=None):
+    """Zero the masked steps in most windows; see :func:`choose_hidden`.
+
+    Parameters
+    ----------
+    imu_values : (B, T, 6) tensor, normalised.
+    mask, zero_probability, generator : as for :func:`choose_hidden`.
 
     Returns
     -------
     (B, T, 6) tensor; the input is not changed.
     """
-    zeroed = torch.rand(len(imu_values), generator=generator) < zero_probability
-    return imu_values.masked_fill((mask & zeroed[:, None])[..., None], 0.0)
+    return imu_values.masked_fill(choose_hidden(mask, zero_probability, generator)[..., None], 0.0)

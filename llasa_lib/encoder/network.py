@@ -12,7 +12,15 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
 from llasa_lib.encoder import published
+from llasa_lib.encoder.windows import GRAVITY
 from llasa_lib.errors import ModelError
+
+CLASSIFIERS = ("linear", "gru")
+BLOCKS = ("published", "residual", "pre_norm")
+VARIANTS = ("patch_size", "block", "share_layers", "standardise", "fine_channels", "gravity_aligned", "mask_token")
+"""Fields that make another network than the published one."""
+FINE = (0.01 / GRAVITY,) * 3 + (0.005,) * 3
+"""In normalised units: 0.01 m/s^2 and 0.005 rad/s, about the noise of a phone's sensors at 20 Hz."""
 
 
 @strict
@@ -30,7 +38,18 @@ class LimuBertConfig(PreTrainedConfig):
     layer_norm_eps : float, added to the variance, inside the root.
     initializer_range : float or None, standard deviation of new weights; None leaves torch's own defaults.
     attention_gain : float, how sharply a *new* network looks at the neighbourhood of each step; 0 starts as the
-        published code does. See :func:`look_around`.
+        published code does. See :func:`look_around`. Only for blocks of the kind ``"published"``.
+    patch_size : int, time steps per token; must divide ``max_position_embeddings``.
+    block : str
+        ``"published"``: attention replaces its input. ``"residual"``: the same with a residual around the attention.
+        ``"pre_norm"``: residuals around both halves, norms inside them, as in every newer Transformer.
+    share_layers : bool, one block for all layers.
+    standardise : bool, channels of mean 0 and spread 1 over the training windows (:meth:`LimuBertInput.fit`).
+    fine_channels : bool, six more channels in which tiny movements are as large as steps. See :class:`LimuBertInput`.
+    gravity_aligned : bool, turn every window so that gravity points along +z: then it does not matter how the sensor
+        was worn, and posture can no longer be seen.
+    mask_token : bool, a learned vector instead of zeros for tokens that are hidden in pretraining.
+    classifier : str, head of a LimuBertForSequenceClassification: ``"linear"``, or ``"gru"`` as published.
     """
 
     model_type = "limu_bert"
@@ -44,6 +63,34 @@ class LimuBertConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-12
     initializer_range: float | None = None
     attention_gain: float | int = 2.0
+    patch_size: int = 1
+    block: str = "published"
+    share_layers: bool = True
+    standardise: bool = False
+    fine_channels: bool = False
+    gravity_aligned: bool = False
+    mask_token: bool = False
+    classifier: str = "linear"
+
+    def __post_init__(self, **kwargs):
+        if self.max_position_embeddings % self.patch_size:
+            raise ModelError(
+                f"patch_size={self.patch_size} does not divide the {self.max_position_embeddings} steps of a window."
+            )
+        for name, known in (("block", BLOCKS), ("classifier", CLASSIFIERS)):
+            if getattr(self, name) not in known:
+                raise ModelError(f"{name}={getattr(self, name)!r} is none of {', '.join(known)}.")
+        super().__post_init__(**kwargs)
+
+    @property
+    def num_tokens(self):
+        """Tokens per window."""
+        return self.max_position_embeddings // self.patch_size
+
+    @property
+    def num_features(self):
+        """Numbers per time step that the network reads and reconstructs."""
+        return self.num_channels * (1 + self.fine_channels)
 
 
 class LimuBertLayerNorm(nn.LayerNorm):
@@ -58,18 +105,94 @@ class LimuBertLayerNorm(nn.LayerNorm):
         return normed.to(hidden.dtype)
 
 
-class LimuBertEmbeddings(nn.Module):
-    """Six channels to ``hidden_size`` numbers, plus a learned position; the same norm before and after."""
+class LimuBertInput(nn.Module):
+    """What the network reads of a window; nothing is learned here but scales. The published input is the window itself.
+
+    Fine channels: how far each value lies from its window's mean, through asinh(x / FINE). That is linear up to the
+    sensor's noise and logarithmic beyond, so that the sway of somebody who stands, a hundredth of a step in size,
+    moves the numbers as much as a step does.
+    """
 
     def __init__(self, config):
         super().__init__()
-        self.projection = nn.Linear(config.num_channels, config.hidden_size)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.norm = LimuBertLayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.config = config
+        if config.standardise:
+            self.register_buffer("mean", torch.zeros(config.num_features))
+            self.register_buffer("std", torch.ones(config.num_features))
 
-    def forward(self, imu_values):
-        positions = self.position_embeddings.weight[: imu_values.shape[1]]  # (T, H)
-        return self.norm(self.norm(self.projection(imu_values)) + positions)  # (B, T, H)
+    @torch.no_grad()
+    def fit(self, imu_values):
+        """Learn mean and spread of each channel from training windows, (N, T, 6), normalised."""
+        if self.config.standardise:
+            features = self._features(imu_values, None).flatten(0, 1)
+            self.mean.copy_(features.mean(0))
+            self.std.copy_(features.std(0).clamp(min=1e-6))
+
+    def forward(self, imu_values, hidden=None):
+        """(B, T, 6) normalised -> (B, T, F). Steps that are ``hidden`` (B, T) have no part in means over the window."""
+        features = self._features(imu_values, hidden)
+        return (features - self.mean) / self.std if self.config.standardise else features
+
+    def undo(self, features):
+        """(B, T, F) -> (B, T, 6): back to normalised units; a window that was turned stays so."""
+        if self.config.standardise:
+            features = features * self.std + self.mean
+        return features[..., : self.config.num_channels]
+
+    def _features(self, imu_values, hidden):
+        if self.config.gravity_aligned:
+            imu_values = _upright(imu_values, _mean(imu_values[..., :3], hidden))
+        if not self.config.fine_channels:
+            return imu_values
+        fine = torch.asinh((imu_values - _mean(imu_values, hidden)) / imu_values.new_tensor(FINE))
+        return torch.cat([imu_values, fine], dim=-1)
+
+
+def _mean(values, hidden):
+    """(B, T, C) -> (B, 1, C): mean over the steps that can be seen."""
+    if hidden is None:
+        return values.mean(1, keepdim=True)
+    seen = (~hidden)[..., None].to(values.dtype)
+    return (values * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
+
+
+def _upright(imu_values, gravity):
+    """Turn windows (B, T, 6) so that ``gravity`` (B, 1, 3) points along +z, by the shortest way."""
+    up = F.normalize(gravity.float(), dim=-1)
+    # Upside down there is no shortest way: half a turn about x first, and the rest is a quarter at most.
+    flip = torch.where(up[..., 2:] < 0, up.new_tensor([1.0, -1.0, -1.0]), up.new_ones(3))  # (B, 1, 3)
+    x, y, z = (up * flip).unbind(-1)  # each (B, 1)
+    a, b = 1 / (1 + z), torch.zeros_like(z)
+    turn = torch.stack([1 - a * x * x, -a * x * y, -x, -a * x * y, 1 - a * y * y, -y, x, y, z + b], dim=-1)
+    turn = turn.unflatten(-1, (3, 3)).to(imu_values.dtype)  # (B, 1, 3, 3)
+    flip = flip.to(imu_values.dtype)
+    parts = [(turn @ (part * flip)[..., None])[..., 0] for part in imu_values.split(3, dim=-1)]
+    return torch.cat(parts, dim=-1)
+
+
+class LimuBertEmbeddings(nn.Module):
+    """Patches of channels to ``hidden_size`` numbers, plus a learned position; the same norm before and after.
+
+    A network of pre-norm blocks has no norm here: its residual stream keeps the size of what was measured.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.projection = nn.Linear(config.num_features * config.patch_size, config.hidden_size)
+        self.position_embeddings = nn.Embedding(config.num_tokens, config.hidden_size)
+        if config.mask_token:
+            self.mask_token = nn.Parameter(torch.zeros(config.hidden_size))
+        normed = config.block != "pre_norm"
+        self.norm = LimuBertLayerNorm(config.hidden_size, eps=config.layer_norm_eps) if normed else nn.Identity()
+
+    def forward(self, features, hidden=None):
+        tokens = self.projection(features.unflatten(1, (-1, self.patch_size)).flatten(2))  # (B, T / p, H)
+        if hidden is not None and hasattr(self, "mask_token"):
+            covered = hidden.unflatten(1, (-1, self.patch_size)).any(-1, keepdim=True)  # (B, T / p, 1)
+            tokens = torch.where(covered, self.mask_token, tokens)
+        positions = self.position_embeddings.weight[: tokens.shape[1]]
+        return self.norm(self.norm(tokens) + positions)
 
 
 class LimuBertAttention(nn.Module):
@@ -106,12 +229,13 @@ class LimuBertAttention(nn.Module):
 class LimuBertBlock(nn.Module):
     """Attention, projection, feed-forward.
 
-    NOTE: unlike BERT's, the block adds no residual around the attention: ``h = attention(h)`` replaces its
+    NOTE: unlike BERT's, the published block adds no residual around the attention: ``h = attention(h)`` replaces its
     input, and the first residual spans only the projection after it. The published weights were trained so.
     """
 
     def __init__(self, config):
         super().__init__()
+        self.kind = config.block
         self.attention = LimuBertAttention(config)
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
         self.norm1 = LimuBertLayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -120,10 +244,17 @@ class LimuBertBlock(nn.Module):
         self.norm2 = LimuBertLayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, hidden, output_attentions=False):
-        hidden, weights = self.attention(hidden, output_attentions)
-        hidden = self.norm1(hidden + self.output(hidden))
-        hidden = self.norm2(hidden + self.fc2(F.gelu(self.fc1(hidden))))
-        return hidden, weights
+        if self.kind == "pre_norm":
+            mixed, weights = self.attention(self.norm1(hidden), output_attentions)
+            hidden = hidden + self.output(mixed)
+            return hidden + self._feed_forward(self.norm2(hidden)), weights
+        mixed, weights = self.attention(hidden, output_attentions)
+        kept = mixed if self.kind == "published" else hidden
+        hidden = self.norm1(kept + self.output(mixed))
+        return self.norm2(hidden + self._feed_forward(hidden)), weights
+
+    def _feed_forward(self, hidden):
+        return self.fc2(F.gelu(self.fc1(hidden)))
 
 
 class LimuBertPreTrainedModel(PreTrainedModel):
@@ -155,7 +286,7 @@ def look_around(model, gain):
     model : LimuBertModel, freshly initialised; changed in place.
     gain : float; the attention's preference for its own neighbourhood grows with its square.
     """
-    positions, attention = model.embeddings.position_embeddings.weight, model.block.attention
+    positions = model.embeddings.position_embeddings.weight
     steps, width = positions.shape
     half = (width + 1) // 2
     # From one turn in 4 steps to one in 400; shuffled, so that every head gets slow and fast ones.
@@ -163,15 +294,16 @@ def look_around(model, gain):
     waves = torch.cat([angles.sin(), angles.cos()], dim=1)[:, torch.randperm(2 * half)[:width]]
     # transformers' own copy_ and zeros_ leave a tensor alone that was loaded from a checkpoint.
     init.copy_(positions, 2**0.5 * waves)
-    for layer in (attention.query, attention.key):
-        init.copy_(layer.weight, 0.2 * layer.weight + gain * torch.eye(width))
-        init.zeros_(layer.bias)
-    init.copy_(attention.value.weight, attention.value.weight + torch.eye(width))
-    init.zeros_(attention.value.bias)
+    for attention in (block.attention for block in model.blocks):
+        for layer in (attention.query, attention.key):
+            init.copy_(layer.weight, 0.2 * layer.weight + gain * torch.eye(width))
+            init.zeros_(layer.bias)
+        init.copy_(attention.value.weight, attention.value.weight + torch.eye(width))
+        init.zeros_(attention.value.bias)
 
 
 class LimuBertModel(LimuBertPreTrainedModel):
-    """The encoder: a window in, 72 numbers per time step out.
+    """The encoder: a window in, 72 numbers per time step out - or ``hidden_size`` per patch of steps.
 
     Example::
 
@@ -184,33 +316,40 @@ class LimuBertModel(LimuBertPreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
+        self.input = LimuBertInput(config)
         self.embeddings = LimuBertEmbeddings(config)
-        self.block = LimuBertBlock(config)
+        count = 1 if config.share_layers else config.num_hidden_layers
+        self.blocks = nn.ModuleList(LimuBertBlock(config) for _ in range(count))
         self.post_init()
         # NOTE: not in _init_weights, which transformers asks about layers with weights of their own only.
-        if config.attention_gain:
+        if config.attention_gain and config.block == "published":
             look_around(self, config.attention_gain)
+        if config.block == "pre_norm":
+            # No norm follows: positions of size 1, torch's default, would drown a quiet window.
+            init.normal_(self.embeddings.position_embeddings.weight, std=0.02)
 
     def get_input_embeddings(self):
         return self.embeddings.projection
 
-    def forward(self, imu_values, output_attentions=False, **kwargs):
+    def forward(self, imu_values, hidden=None, output_attentions=False, **kwargs):
         """Encode windows.
 
         Parameters
         ----------
         imu_values : (B, T, 6) tensor, *normalised*: acceleration / 9.8, rotation in rad/s. T at most 120.
-        output_attentions : bool, also give the attention weights, one (B, heads, T, T) tensor per layer.
+        hidden : (B, T) bool tensor, optional; True for steps that are not to be seen, in pretraining.
+        output_attentions : bool, also give the attention weights, one (B, heads, N, N) tensor per layer.
 
         Returns
         -------
-        BaseModelOutput with ``last_hidden_state`` (B, T, 72) and, if asked for, ``attentions``.
+        BaseModelOutput with ``last_hidden_state`` (B, N, H), N = T / patch_size tokens, and, if asked for,
+        ``attentions``.
         """
-        hidden, maps = self.embeddings(imu_values), []
-        for _ in range(self.config.num_hidden_layers):  # the same block each time
-            hidden, weights = self.block(hidden, output_attentions)
+        states, maps = self.embeddings(self.input(imu_values, hidden), hidden), []
+        for layer in range(self.config.num_hidden_layers):
+            states, weights = self.blocks[layer % len(self.blocks)](states, output_attentions)
             maps.append(weights)
-        return BaseModelOutput(last_hidden_state=hidden, attentions=tuple(maps) if output_attentions else None)
+        return BaseModelOutput(last_hidden_state=states, attentions=tuple(maps) if output_attentions else None)
 
 
 @dataclasses.dataclass
@@ -223,16 +362,18 @@ class LimuBertForPreTrainingOutput(ModelOutput):
 
 
 class LimuBertReconstructionHead(nn.Module):
-    """72 numbers per time step back to six channels."""
+    """States back to channels: (B, N, H) -> (B, T, F)."""
 
     def __init__(self, config):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.norm = LimuBertLayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.decoder = nn.Linear(config.hidden_size, config.num_channels)
+        self.decoder = nn.Linear(config.hidden_size, config.num_features * config.patch_size)
+        self.patch_size = config.patch_size
 
-    def forward(self, hidden):
-        return self.decoder(self.norm(F.gelu(self.dense(hidden))))
+    def forward(self, states):
+        patches = self.decoder(self.norm(F.gelu(self.dense(states))))
+        return patches.unflatten(-1, (self.patch_size, -1)).flatten(1, 2)
 
 
 class LimuBertForPreTraining(LimuBertPreTrainedModel):
@@ -247,27 +388,28 @@ class LimuBertForPreTraining(LimuBertPreTrainedModel):
         self.fc.requires_grad_(False)
         self.post_init()
 
-    def forward(self, imu_values, mask=None, labels=None, **kwargs):
+    def forward(self, imu_values, mask=None, labels=None, hidden=None, **kwargs):
         """Reconstruct windows.
 
         Parameters
         ----------
-        imu_values : (B, T, 6) tensor, normalised; masked steps already hidden (see :func:`hide`).
+        imu_values : (B, T, 6) tensor, normalised; masked steps already zeroed (see :func:`hide`).
         mask : (B, T) bool tensor, True where the loss counts; None counts every step.
         labels : (B, T, 6) tensor, the windows before anything was hidden.
+        hidden : (B, T) bool tensor, True where ``imu_values`` was zeroed.
 
         Returns
         -------
-        LimuBertForPreTrainingOutput; its ``loss`` is the mean squared error over the counted steps, in
-        normalised units.
+        LimuBertForPreTrainingOutput; its ``loss`` is the mean squared error over the counted steps, in what the
+        network reads: normalised units in the published network, otherwise see :class:`LimuBertInput`.
         """
-        hidden = self.limu_bert(imu_values).last_hidden_state
-        reconstruction = self.head(hidden)
+        states = self.limu_bert(imu_values, hidden).last_hidden_state
+        features = self.head(states)  # (B, T, F)
         loss = None
         if labels is not None:
-            error = (reconstruction.float() - labels.float()).square()
+            error = (features.float() - self.limu_bert.input(labels, hidden).float()).square()
             loss = error.mean() if mask is None else error[mask].mean()
-        return LimuBertForPreTrainingOutput(loss, reconstruction, hidden)
+        return LimuBertForPreTrainingOutput(loss, self.limu_bert.input.undo(features), states)
 
     @classmethod
     def from_published(cls, path, config=None):
@@ -289,12 +431,32 @@ class LimuBertForPreTraining(LimuBertPreTrainedModel):
             not finite.
         """
         model = cls(config or LimuBertConfig())
+        _check_published(model.config)
         model.load_state_dict(published.read(path, model.state_dict()))
         return model.eval()
 
     def to_published(self, path):
         """Write a checkpoint that the authors' code can read; ``from_published`` gives back the same bits."""
+        _check_published(self.config)
         published.write(path, self.state_dict())
+
+
+def _check_published(config):
+    plain = LimuBertConfig()
+    for name in (
+        "patch_size",
+        "block",
+        "share_layers",
+        "standardise",
+        "fine_channels",
+        "gravity_aligned",
+        "mask_token",
+    ):
+        if getattr(config, name) != getattr(plain, name):
+            raise ModelError(
+                f"{name}={getattr(config, name)!r}: the authors' checkpoints hold the published network only, "
+                f"which has {getattr(plain, name)!r}."
+            )
 
 
 AutoConfig.register("limu_bert", LimuBertConfig, exist_ok=True)

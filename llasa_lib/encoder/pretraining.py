@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from llasa_lib import signals, training
-from llasa_lib.encoder.masking import hide, mask_spans
+from llasa_lib.encoder.masking import choose_hidden, mask_spans
 from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining
 from llasa_lib.encoder.windows import check_windows, normalise
 
@@ -25,20 +25,32 @@ class PretrainingWindows(torch.utils.data.Dataset):
         return [{"imu_values": self.imu_values[index]} for index in indices]
 
 
-def masking_collate(settings):
+def masking_collate(settings, patch_size=1):
     """A collate function that masks a whole batch anew each time it is drawn.
 
-    Masks come from torch's global generator, which the trainer seeds, saves and restores: a resumed run draws
-    the masks that the uninterrupted one would have drawn.
+    Masks and turns come from torch's global generator, which the trainer seeds, saves and restores: a resumed run
+    draws what the uninterrupted one would have drawn.
+
+    Parameters
+    ----------
+    settings : a profile's ``encoder`` section. Spans are counted in tokens.
+    patch_size : int, time steps per token: all of them are hidden, or none.
     """
 
     def collate(items):
         labels = torch.stack([item["imu_values"] for item in items])
-        mask = mask_spans(*labels.shape[:2], settings.mask_ratio, settings.max_span, settings.span_decay)
+        if settings.max_turn:
+            rng = np.random.default_rng(torch.randint(2**31, ()).item())
+            labels = torch.from_numpy(signals.turn_randomly(labels.numpy(), rng, settings.max_turn).astype(np.float32))
+        size = len(labels), labels.shape[1] // patch_size
+        mask = mask_spans(*size, settings.mask_ratio, settings.max_span, settings.span_decay)
+        mask = mask.repeat_interleave(patch_size, dim=1)  # (B, T)
+        hidden = choose_hidden(mask, settings.mask_zero_probability)
         return {
-            "imu_values": hide(labels, mask, settings.mask_zero_probability),
+            "imu_values": labels.masked_fill(hidden[..., None], 0.0),
             "mask": mask,
             "labels": labels,
+            "hidden": hidden,
         }
 
     return collate
@@ -65,13 +77,14 @@ def pretrain(windows, settings, folder, seed=0, config=None):
     values = torch.from_numpy(normalise(check_windows(imu, config.max_position_embeddings)))
     torch.manual_seed(seed)
     model = LimuBertForPreTraining(config)
+    model.limu_bert.input.fit(values)
     history = training.fit(
         model,
         PretrainingWindows(values),
         folder,
         settings,
         seed,
-        collate=masking_collate(settings),
+        collate=masking_collate(settings, config.patch_size),
         description="LIMU-BERT",
     )
     return model.eval(), history

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -35,3 +36,21 @@ def linear_probe(embeddings, activities, regularisation=1.0, seed=0):
         LogisticRegression(C=regularisation, max_iter=3000, random_state=seed),
     )
     return probe.fit(embeddings, np.asarray(activities))
+
+
+def nearest_neighbours(embeddings, activities, neighbours=5):
+    """The activity of the most similar labelled windows: a probe that fits nothing.
+
+    Parameters
+    ----------
+    embeddings, activities : as for :func:`linear_probe`.
+    neighbours : int, how many vote; fewer if there are fewer labels of some activity.
+
+    Returns
+    -------
+    Fitted scikit-learn pipeline, as of :func:`linear_probe`.
+    """
+    activities = np.asarray(activities)
+    fewest = np.unique(activities, return_counts=True)[1].min()
+    nearest = KNeighborsClassifier(n_neighbors=int(min(neighbours, fewest)))
+    return make_pipeline(FunctionTransformer(pool), StandardScaler(), nearest).fit(embeddings, activities)

@@ -7,7 +7,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -55,14 +55,49 @@ class Training(Section):
     weight_decay: float = Field(default=0.0, ge=0)
 
 
-class Encoder(Training):
-    """LIMU-BERT and its pretraining (chapter 2)."""
+class Network(Section):
+    """LIMU-BERT, or a variant of it; the defaults are the published network (chapter 2)."""
 
+    hidden_size: int = Field(default=72, ge=1)
+    intermediate_size: int = Field(default=144, ge=1)
+    num_hidden_layers: int = Field(default=4, ge=1)
+    num_attention_heads: int = Field(default=4, ge=1)
+    attention_gain: float = Field(default=2.0, ge=0)
+    patch_size: int = Field(default=1, ge=1)
+    block: Literal["published", "residual", "pre_norm"] = "published"
+    share_layers: bool = True
+    standardise: bool = False
+    fine_channels: bool = False
+    gravity_aligned: bool = False
+    mask_token: bool = False
+
+
+class Encoder(Training):
+    """The encoder and its pretraining (chapter 2). Spans are counted in tokens of ``network.patch_size`` steps."""
+
+    network: Network = Network()
     mask_ratio: float = Field(gt=0, lt=1)
     max_span: int = Field(ge=1)
     span_decay: float = Field(gt=0, lt=1)
     mask_zero_probability: float = Share
+    max_turn: float = Field(default=0.0, ge=0, le=180)
     stride: int = Field(ge=1)
+
+
+class Represent(Training):
+    """What the encoder is worth: against the published network, its variants, and few labels (chapter 2).
+
+    The training settings are those of the classifiers, which take ``steps`` steps whatever the number of labels.
+    """
+
+    epochs: float = Field(default=1.0, gt=0)  # follows from ``steps``
+    published: Encoder
+    variants: dict[str, dict[str, Any]]
+    comparison_epochs: float = Field(gt=0)
+    shares: list[float] = Field(min_length=1)
+    draws: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    encoder_learning_rate: float = Field(ge=0)
 
 
 class LanguageModel(Section):
@@ -120,9 +155,22 @@ class Profile(Section):
     data: Data
     language_model: LanguageModel
     encoder: Encoder
+    represent: Represent
     align: Align
     tune: Tune
     evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _variants(self):
+        for name in self.represent.variants:
+            self.variant(name)
+        return self
+
+    def variant(self, name):
+        """The ``encoder`` section with the changes that ``represent.variants`` lists under ``name``."""
+        changes = self.represent.variants[name]
+        network = self.encoder.network.model_dump() | changes.get("network", {})
+        return Encoder.model_validate(self.encoder.model_dump() | changes | {"network": network})
 
 
 def names():

@@ -1,0 +1,172 @@
+"""From embeddings to activities: heads on the encoder, fine-tuning, and a network without any encoder beside them."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from llasa_lib import training
+from llasa_lib.encoder.network import LimuBertConfig, LimuBertModel, LimuBertPreTrainedModel
+from llasa_lib.encoder.windows import check_windows, normalise
+
+
+class LinearHead(nn.Module):
+    """Mean and spread over time, brought to one size, and a linear layer: the linear probe as a network."""
+
+    def __init__(self, width, labels):
+        super().__init__()
+        self.scale = nn.BatchNorm1d(2 * width, affine=False)
+        self.out = nn.Linear(2 * width, labels)
+
+    def forward(self, states):
+        pooled = torch.cat([states.mean(1), states.std(1, unbiased=False)], dim=-1)
+        return self.out(self.scale(pooled))
+
+
+class GruHead(nn.Module):
+    """Two recurrent layers of 20 and 10 numbers, and a linear layer on the last state, as published.
+
+    NOTE: deviates from the published code, which cuts each window into six pieces of a second and names every piece.
+    Here the window is one, as everywhere in this library.
+    """
+
+    def __init__(self, width, labels):
+        super().__init__()
+        self.first = nn.GRU(width, 20, batch_first=True)
+        self.second = nn.GRU(20, 10, batch_first=True)
+        self.out = nn.Linear(10, labels)
+
+    def forward(self, states):
+        return self.out(self.second(self.first(states)[0])[0][:, -1])
+
+
+HEADS = {"linear": LinearHead, "gru": GruHead}
+
+
+class LimuBertForSequenceClassification(LimuBertPreTrainedModel):
+    """The encoder with a head that names the activity; ``config.classifier`` chooses it, ``num_labels`` its size."""
+
+    # A pretraining checkpoint's own head is left behind without a warning.
+    _keys_to_ignore_on_load_unexpected = (r"^head\.", r"^fc\.")
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.limu_bert = LimuBertModel(config)
+        self.classifier = HEADS[config.classifier](config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(self, imu_values, labels=None, **kwargs):
+        """Name windows.
+
+        Parameters
+        ----------
+        imu_values : (B, T, 6) tensor, normalised.
+        labels : (B,) tensor of class numbers, optional.
+
+        Returns
+        -------
+        SequenceClassifierOutput with ``logits`` (B, num_labels) and, with labels, ``loss``.
+        """
+        return _classified(self.classifier(self.limu_bert(imu_values).last_hidden_state), labels)
+
+
+class RawGru(nn.Module):
+    """The same recurrent head on the six channels themselves: what a small network learns from the labels alone."""
+
+    def __init__(self, num_labels):
+        super().__init__()
+        self.classifier = GruHead(6, num_labels)
+
+    def forward(self, imu_values, labels=None, **kwargs):
+        return _classified(self.classifier(imu_values), labels)
+
+
+AutoModelForSequenceClassification.register(LimuBertConfig, LimuBertForSequenceClassification, exist_ok=True)
+
+
+def _classified(logits, labels):
+    loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+    return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def with_head(model, activities, head="linear"):
+    """A classifier that starts from a pretrained encoder, which stays as it is.
+
+    Parameters
+    ----------
+    model : LimuBertModel or LimuBertForPreTraining
+    activities : list of str, names of the classes, in the order of the logits.
+    head : str, "linear" or "gru".
+
+    Returns
+    -------
+    LimuBertForSequenceClassification
+    """
+    limu_bert = getattr(model, "limu_bert", model)
+    config = copy.deepcopy(limu_bert.config)
+    config.classifier = head
+    config.id2label = dict(enumerate(activities))
+    config.label2id = {name: number for number, name in enumerate(activities)}
+    made = LimuBertForSequenceClassification(config)
+    made.limu_bert.load_state_dict(limu_bert.state_dict())
+    return made
+
+
+class LabelledWindows(torch.utils.data.Dataset):
+    """Normalised windows and class numbers in memory."""
+
+    def __init__(self, imu_values, labels):
+        self.imu_values, self.labels = imu_values, labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return {"imu_values": self.imu_values[index], "labels": self.labels[index]}
+
+
+def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rate=None):
+    """Train a classifier, and the encoder below it, on labelled windows.
+
+    Parameters
+    ----------
+    model : LimuBertForSequenceClassification or RawGru; changed in place.
+    imu : (N, 120, 6) array, SI units.
+    labels : (N,) array of class numbers.
+    settings : a profile's section of training settings.
+    folder : path; checkpoints live there while training lasts, and an interrupted run resumes.
+    seed : int
+    encoder_learning_rate : float, optional
+        Of the encoder, where it differs from the head's; 0 freezes it.
+
+    Returns
+    -------
+    list of dict, the loss curve.
+
+    Raises
+    ------
+    ModelError
+        If the windows have another shape, NaN, or units that are obviously wrong.
+    """
+    values = torch.from_numpy(normalise(check_windows(imu)))
+    rates = {}
+    if encoder_learning_rate == 0:
+        training.freeze(model.limu_bert)
+    elif encoder_learning_rate:
+        rates["limu_bert"] = encoder_learning_rate
+    data = LabelledWindows(values, torch.as_tensor(np.asarray(labels)))
+    history = training.fit(model, data, folder, settings, seed, groups=rates, description="classifier")
+    model.eval()
+    return history
+
+
+@torch.inference_mode()
+def classify(model, imu, batch_size=256):
+    """Class number of each window (N, 120, 6) in SI units: (N,) array. Raises as :func:`fine_tune`."""
+    values = torch.from_numpy(normalise(check_windows(imu)))
+    model.eval()
+    device = next(model.parameters()).device
+    return np.concatenate([model(part.to(device)).logits.argmax(-1).cpu().numpy() for part in values.split(batch_size)])
