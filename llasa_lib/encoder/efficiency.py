@@ -1,6 +1,7 @@
 """What labels are worth: readers with and without a pretrained encoder, from one per cent of the labels on."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def _methods(model, learn, judge, settings, folder, seed):
         def predict(rows, labels, names, seed):
             torch.manual_seed(seed)
             classifier = build(names)
-            epochs = settings.steps * settings.batch_size / len(rows)
+            epochs = settings.steps / math.ceil(len(rows) / settings.batch_size)
             budget = settings.model_copy(update={"epochs": epochs})
             fine_tune(classifier, learn[rows], labels, budget, folder, seed, encoder_learning_rate)
             return classify(classifier, judge)
