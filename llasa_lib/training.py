@@ -162,6 +162,8 @@ def fit(
         False runs through the data set once, for one that holds all passes already (:func:`passes`).
     shuffle : bool
         False keeps the order of the data set, for one that was put in order already (:func:`order_by_length`).
+    description : str
+        What the progress bar says; empty for no bar.
 
     Returns
     -------
@@ -211,7 +213,7 @@ def fit(
         args=arguments,
         train_dataset=dataset,
         data_collator=collate,
-        callbacks=[_StopOnNaN(), _Progress(description), *callbacks],
+        callbacks=[_StopOnNaN(), *([_Progress(description)] if description else []), *callbacks],
         groups=groups,
     )
     trainer.remove_callback(PrinterCallback)

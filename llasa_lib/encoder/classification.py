@@ -128,7 +128,7 @@ class LabelledWindows(torch.utils.data.Dataset):
         return {"imu_values": self.imu_values[index], "labels": self.labels[index]}
 
 
-def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rate=None):
+def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rate=None, description="classifier"):
     """Train a classifier, and the encoder below it, on labelled windows.
 
     Parameters
@@ -141,6 +141,7 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
     seed : int
     encoder_learning_rate : float, optional
         Of the encoder, where it differs from the head's; 0 freezes it.
+    description : str, of the progress bar; empty for none.
 
     Returns
     -------
@@ -158,7 +159,7 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
     elif encoder_learning_rate:
         rates["limu_bert"] = encoder_learning_rate
     data = LabelledWindows(values, torch.as_tensor(np.asarray(labels)))
-    history = training.fit(model, data, folder, settings, seed, groups=rates, description="classifier")
+    history = training.fit(model, data, folder, settings, seed, groups=rates, description=description)
     model.eval()
     return history
 

@@ -116,7 +116,7 @@ def _methods(model, learn, judge, settings, folder, seed):
             classifier = build(names)
             epochs = settings.steps / math.ceil(len(rows) / settings.batch_size)
             budget = settings.model_copy(update={"epochs": epochs})
-            fine_tune(classifier, learn[rows], labels, budget, folder, seed, encoder_learning_rate)
+            fine_tune(classifier, learn[rows], labels, budget, folder, seed, encoder_learning_rate, description="")
             return classify(classifier, judge)
 
         return predict
