@@ -158,16 +158,15 @@ def _mean(values, hidden):
 
 def _upright(imu_values, gravity):
     """Turn windows (B, T, 6) so that ``gravity`` (B, 1, 3) points along +z, by the shortest way."""
-    up = F.normalize(gravity.float(), dim=-1)
-    # Upside down there is no shortest way: half a turn about x first, and the rest is a quarter at most.
-    flip = torch.where(up[..., 2:] < 0, up.new_tensor([1.0, -1.0, -1.0]), up.new_ones(3))  # (B, 1, 3)
-    x, y, z = (up * flip).unbind(-1)  # each (B, 1)
-    a, b = 1 / (1 + z), torch.zeros_like(z)
-    turn = torch.stack([1 - a * x * x, -a * x * y, -x, -a * x * y, 1 - a * y * y, -y, x, y, z + b], dim=-1)
+    x, y, z = F.normalize(gravity.float(), dim=-1).unbind(-1)  # each (B, 1)
+    level = torch.hypot(x, y)
+    # Rodrigues' formula, without its 1 / (1 + z); exactly upside down any axis serves: x.
+    known = level > 1e-6
+    a, b = torch.where(known, x / level, 0.0), torch.where(known, y / level, 1.0)
+    k = 1 - z
+    turn = torch.stack([1 - k * a * a, -k * a * b, -x, -k * a * b, 1 - k * b * b, -y, x, y, z], dim=-1)
     turn = turn.unflatten(-1, (3, 3)).to(imu_values.dtype)  # (B, 1, 3, 3)
-    flip = flip.to(imu_values.dtype)
-    parts = [(turn @ (part * flip)[..., None])[..., 0] for part in imu_values.split(3, dim=-1)]
-    return torch.cat(parts, dim=-1)
+    return torch.cat([(turn @ part[..., None])[..., 0] for part in imu_values.split(3, dim=-1)], dim=-1)
 
 
 class LimuBertEmbeddings(nn.Module):
