@@ -73,7 +73,7 @@ class LimuBertConfig(PreTrainedConfig):
     classifier: str = "linear"
 
     def __post_init__(self, **kwargs):
-        if self.max_position_embeddings % self.patch_size:
+        if self.patch_size < 1 or self.max_position_embeddings % self.patch_size:
             raise ModelError(
                 f"patch_size={self.patch_size} does not divide the {self.max_position_embeddings} steps of a window."
             )
@@ -442,15 +442,7 @@ class LimuBertForPreTraining(LimuBertPreTrainedModel):
 
 def _check_published(config):
     plain = LimuBertConfig()
-    for name in (
-        "patch_size",
-        "block",
-        "share_layers",
-        "standardise",
-        "fine_channels",
-        "gravity_aligned",
-        "mask_token",
-    ):
+    for name in VARIANTS:
         if getattr(config, name) != getattr(plain, name):
             raise ModelError(
                 f"{name}={getattr(config, name)!r}: the authors' checkpoints hold the published network only, "
