@@ -126,7 +126,8 @@ class LimuBertInput(nn.Module):
         if self.config.standardise:
             features = self._features(imu_values, None).flatten(0, 1)
             self.mean.copy_(features.mean(0))
-            self.std.copy_(features.std(0).clamp(min=1e-6))
+            std = features.std(0)
+            self.std.copy_(torch.where(std < 1e-4, 1.0, std))  # a dead channel stays as it is
 
     def forward(self, imu_values, hidden=None):
         """(B, T, 6) normalised -> (B, T, F). Steps that are ``hidden`` (B, T) have no part in means over the window."""
