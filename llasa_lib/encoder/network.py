@@ -345,7 +345,9 @@ class LimuBertModel(LimuBertPreTrainedModel):
         BaseModelOutput with ``last_hidden_state`` (B, N, H), N = T / patch_size tokens, and, if asked for,
         ``attentions``.
         """
-        states, maps = self.embeddings(self.input(imu_values, hidden), hidden), []
+        # Converted here: in half precision the fine channels would be smaller than the rounding of their window.
+        features = self.input(imu_values, hidden).to(self.embeddings.projection.weight.dtype)
+        states, maps = self.embeddings(features, hidden), []
         for layer in range(self.config.num_hidden_layers):
             states, weights = self.blocks[layer % len(self.blocks)](states, output_attentions)
             maps.append(weights)

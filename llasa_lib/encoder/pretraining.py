@@ -115,8 +115,7 @@ def embed(model, imu, batch_size=256, reduce=None):
     was_training = encoder.training
     encoder.eval()
     parts = [
-        encoder(batch.to(encoder.device, encoder.dtype)).last_hidden_state.float().cpu().numpy()
-        for batch in values.split(batch_size)
+        encoder(batch.to(encoder.device)).last_hidden_state.float().cpu().numpy() for batch in values.split(batch_size)
     ]
     encoder.train(was_training)
     return np.concatenate([reduce(part) if reduce else part for part in parts])
