@@ -11,6 +11,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from llasa_lib import training
 from llasa_lib.encoder.network import LimuBertConfig, LimuBertModel, LimuBertPreTrainedModel
 from llasa_lib.encoder.windows import check_windows, normalise
+from llasa_lib.errors import ModelError
 
 SECONDS = 6  # of a window
 
@@ -42,6 +43,11 @@ class GruHead(nn.Module):
         self.out = nn.Linear(10, labels)
 
     def forward(self, states):
+        if states.shape[1] % SECONDS:
+            raise ModelError(
+                f"The recurrent head reads {SECONDS} pieces of a window, but {states.shape[1]} tokens cannot be cut "
+                "into them; choose another patch_size, or the linear head."
+            )
         pieces = states.unflatten(1, (SECONDS, -1)).flatten(0, 1)  # (B * 6, N / 6, H)
         last = self.second(self.first(pieces)[0])[0][:, -1]  # (B * 6, 10)
         return self.out(last).unflatten(0, (-1, SECONDS)).mean(1)
@@ -109,6 +115,8 @@ def with_head(model, activities, head="linear"):
     -------
     LimuBertForSequenceClassification
     """
+    if head not in HEADS:
+        raise ModelError(f"head={head!r} is none of {', '.join(HEADS)}.")
     limu_bert = getattr(model, "limu_bert", model)
     config = copy.deepcopy(limu_bert.config)
     config.classifier = head
