@@ -86,8 +86,9 @@ class LimuBertForSequenceClassification(LimuBertPreTrainedModel):
 class RawGru(nn.Module):
     """The same recurrent head on the six channels themselves: what a small network learns from the labels alone."""
 
-    def __init__(self, num_labels):
+    def __init__(self, num_labels, length=120):
         super().__init__()
+        self.length = length
         self.classifier = GruHead(6, num_labels)
 
     def forward(self, imu_values, labels=None, **kwargs):
@@ -164,13 +165,13 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
     ModelError
         If the windows have another shape, NaN, or units that are obviously wrong.
     """
-    values = torch.from_numpy(normalise(check_windows(imu)))
+    values = _values(model, imu)
     rates = {}
     if encoder_learning_rate == 0:
         training.freeze(model.limu_bert)
     elif encoder_learning_rate:
         rates["limu_bert"] = encoder_learning_rate
-    data = LabelledWindows(values, torch.as_tensor(np.asarray(labels)))
+    data = LabelledWindows(values, torch.as_tensor(np.asarray(labels), dtype=torch.long))
     history = training.fit(model, data, folder, settings, seed, groups=rates, description=description)
     model.eval()
     return history
@@ -179,7 +180,13 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
 @torch.inference_mode()
 def classify(model, imu, batch_size=256):
     """Class number of each window (N, 120, 6) in SI units: (N,) array. Raises as :func:`fine_tune`."""
-    values = torch.from_numpy(normalise(check_windows(imu)))
+    values = _values(model, imu)
     model.eval()
     device = next(model.parameters()).device
     return np.concatenate([model(part.to(device)).logits.argmax(-1).cpu().numpy() for part in values.split(batch_size)])
+
+
+def _values(model, imu):
+    """Checked and normalised windows, of the length that the model reads."""
+    length = model.length if isinstance(model, RawGru) else model.config.max_position_embeddings
+    return torch.from_numpy(normalise(check_windows(imu, length)))

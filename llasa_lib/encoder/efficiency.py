@@ -133,7 +133,7 @@ def _methods(model, learn, judge, settings, folder, seed):
         "fine-tuned": train(
             lambda names: with_head(limu_bert, list(names)), settings.learning_rate, settings.encoder_learning_rate
         ),
-        "GRU on raw windows": train(lambda names: RawGru(len(names)), settings.recurrent_learning_rate),
+        "GRU on raw windows": train(lambda names: RawGru(len(names), learn.shape[1]), settings.recurrent_learning_rate),
     }
 
 
