@@ -167,9 +167,8 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
     """
     values = _values(model, imu)
     rates = {}
-    if encoder_learning_rate == 0:
-        training.freeze(model.limu_bert)
-    elif encoder_learning_rate:
+    if encoder_learning_rate is not None:
+        model.limu_bert.requires_grad_(encoder_learning_rate > 0)
         rates["limu_bert"] = encoder_learning_rate
     data = LabelledWindows(values, torch.as_tensor(np.asarray(labels), dtype=torch.long))
     history = training.fit(model, data, folder, settings, seed, groups=rates, description=description)
