@@ -25,8 +25,20 @@ class LinearHead(nn.Module):
         self.out = nn.Linear(2 * width, labels)
 
     def forward(self, states):
-        pooled = torch.cat([states.mean(1), states.std(1, unbiased=False)], dim=-1)
-        return self.out(self.scale(pooled))
+        pooled = self.pool(states)
+        # One window alone has no spread: it is brought to the size of those before it.
+        return self.out(self.scale.train(self.training and len(pooled) > 1)(pooled))
+
+    def settle(self, states):
+        """Take the size from all of these states, instead of a running mean over the last batches."""
+        pooled = self.pool(states)
+        if len(pooled) > 1:
+            self.scale.running_mean.copy_(pooled.mean(0))
+            self.scale.running_var.copy_(pooled.var(0))
+
+    @staticmethod
+    def pool(states):
+        return torch.cat([states.mean(1), states.std(1, unbiased=False)], dim=-1)
 
 
 class GruHead(nn.Module):
@@ -172,8 +184,16 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
         rates["limu_bert"] = encoder_learning_rate
     data = LabelledWindows(values, torch.as_tensor(np.asarray(labels), dtype=torch.long))
     history = training.fit(model, data, folder, settings, seed, groups=rates, description=description)
-    model.eval()
+    _settle(model.eval(), values)
     return history
+
+
+@torch.inference_mode()
+def _settle(model, values, batch_size=256):
+    """A running mean is no parameter and in no checkpoint: after an interruption it would be another one."""
+    if isinstance(model.classifier, LinearHead):
+        parts = [model.limu_bert(part.to(model.device)).last_hidden_state for part in values.split(batch_size)]
+        model.classifier.settle(torch.cat(parts))
 
 
 @torch.inference_mode()
