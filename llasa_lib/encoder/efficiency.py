@@ -9,7 +9,7 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import f1_score
 
-from llasa_lib import signals
+from llasa_lib import files, signals
 from llasa_lib.encoder.classification import RawGru, classify, fine_tune, with_head
 from llasa_lib.encoder.network import LimuBertModel
 from llasa_lib.encoder.pretraining import embed
@@ -90,7 +90,8 @@ def _read(journal):
             rows.append(json.loads(line))
         except ValueError:
             break
-    journal.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with files.atomic(journal) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return rows
 
 
