@@ -8,7 +8,11 @@ Notable features:
 - ``from_published`` and ``to_published`` read and write the authors' own checkpoints, bit for bit;
 - span masking for a whole batch at once: the loop runs over spans, not over windows;
 - norms are computed in float32 whatever the model's type, since eps = 1e-12 is 0 in half precision;
-- windows are checked where they enter (``check_windows``), not in ``forward``.
+- windows are checked where they enter (``check_windows``), not in ``forward``;
+- every departure from the published network is a field of ``LimuBertConfig``: patches of time steps, residual or
+  pre-norm blocks, standardised and fine channels, gravity-aligned input, a mask token;
+- ``LimuBertForSequenceClassification``, ``fine_tune``, ``linear_probe``, ``nearest_neighbours`` and
+  ``label_efficiency`` measure what it has learned, beside a random encoder and networks that never saw it.
 
 Windows enter in SI units (m/s^2 with gravity, rad/s). ``normalise`` gives what the network reads.
 """

@@ -110,12 +110,12 @@ def _methods(model, learn, judge, settings, folder, seed):
     def read(features, reader):
         return lambda rows, labels, names, seed: reader(features[0][rows], labels, seed).predict(features[1])
 
-    def train(build, encoder_learning_rate=None):
+    def train(build, learning_rate, encoder_learning_rate=None):
         def predict(rows, labels, names, seed):
             torch.manual_seed(seed)
             classifier = build(names)
             epochs = settings.steps / math.ceil(len(rows) / settings.batch_size)
-            budget = settings.model_copy(update={"epochs": epochs})
+            budget = settings.model_copy(update={"epochs": epochs, "learning_rate": learning_rate})
             fine_tune(classifier, learn[rows], labels, budget, folder, seed, encoder_learning_rate, description="")
             return classify(classifier, judge)
 
@@ -127,9 +127,13 @@ def _methods(model, learn, judge, settings, folder, seed):
         "linear probe": read(pretrained, _probe),
         "nearest neighbours": read(pretrained, _nearest),
         "linear probe, random encoder": read(untrained, _probe),
-        "GRU head on the frozen encoder": train(lambda names: with_head(limu_bert, list(names), "gru"), 0),
-        "fine-tuned": train(lambda names: with_head(limu_bert, list(names)), settings.encoder_learning_rate),
-        "GRU on raw windows": train(lambda names: RawGru(len(names))),
+        "GRU head on the frozen encoder": train(
+            lambda names: with_head(limu_bert, list(names), "gru"), settings.recurrent_learning_rate, 0
+        ),
+        "fine-tuned": train(
+            lambda names: with_head(limu_bert, list(names)), settings.learning_rate, settings.encoder_learning_rate
+        ),
+        "GRU on raw windows": train(lambda names: RawGru(len(names)), settings.recurrent_learning_rate),
     }
 
 

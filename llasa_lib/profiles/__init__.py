@@ -98,6 +98,7 @@ class Represent(Training):
     draws: int = Field(ge=1)
     steps: int = Field(ge=1)
     encoder_learning_rate: float = Field(ge=0)
+    recurrent_learning_rate: float = Field(gt=0)
 
 
 class LanguageModel(Section):
