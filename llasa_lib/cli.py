@@ -1,4 +1,4 @@
-"""The ``llasa`` command: one verb per stage, and ``ask``.
+"""The ``llasa`` command: one verb per stage, ``run`` and ``ask``.
 
 A mistake of the user ends in one sentence on standard error and exit code 2; a defect of the library keeps its
 traceback.
@@ -82,10 +82,20 @@ def _inspect(file, stated, save):
 
 @app.command()
 def pretrain(profile: ProfileOption = None):
-    """Stage 2: windows without labels -> LIMU-BERT."""
+    """Stage 2: windows without labels -> LIMU-BERT, or the profile's variant of it."""
     run = _pipeline(profile)
     last = run.history("pretrain")[-1]
     console.print(f"LIMU-BERT: {run.folder / 'pretrain'}, masked error {last['loss']:.4f} after {last['step']} steps")
+
+
+@app.command()
+def represent(profile: ProfileOption = None):
+    """Beside stage 2: the published network, variants of it, and what labels are worth."""
+    _, variants, efficiency = _pipeline(profile).represent()
+    console.print("macro-F1 of a linear probe on validation subjects:")
+    _print_rows([{name: row[name] for name in ("variant", "untrained", "trained")} for row in variants])
+    console.print("\nmacro-F1 on test subjects, by share of the labels, mean over draws:")
+    _print_rows(_by_share(efficiency))
 
 
 @app.command()
@@ -102,6 +112,12 @@ def align(profile: ProfileOption = None):
     run = _pipeline(profile)
     last = run.history("align")[-1]
     console.print(f"aligned model: {run.folder / 'align'}, loss {last['loss']:.3f} after {last['step']} steps")
+
+
+@app.command()
+def compare(profile: ProfileOption = None):
+    """Beside stage 4: what each kind of sensor token brings, on validation subjects."""
+    _print_rows(_pipeline(profile).compare())
 
 
 @app.command()
@@ -154,6 +170,27 @@ def ask(
         table.add_row("measured in the signal", reply.evidence)
         table.add_row("probability of each activity", reply.shares_text())
         console.print(table)
+
+
+def _by_share(efficiency):
+    """Rows of :func:`encoder.label_efficiency` -> a row per method, a column per share of the labels."""
+    found = {}
+    for row in efficiency:
+        found.setdefault(row["method"], {}).setdefault(f"{row['share']:.0%}", []).append(row["macro_f1"])
+    return [
+        {"method": method, **{share: sum(values) / len(values) for share, values in shares.items()}}
+        for method, shares in found.items()
+    ]
+
+
+def _print_rows(rows):
+    """A list of dicts of the same keys as a table."""
+    table = Table(box=None, padding=(0, 2))
+    for name in rows[0]:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+    console.print(table, highlight=False)
 
 
 def main():

@@ -6,8 +6,9 @@ Notable features:
   ``LlasaForConditionalGeneration``; composed of two existing models, registered with the Auto classes;
   ``generate``, ``save_pretrained`` and ``from_pretrained`` are inherited;
 - all normalisation lives in the processor: windows in SI units go in, nobody divides by 9.8 elsewhere;
-- the projector makes two kinds of soft tokens: *time-step tokens* from LIMU-BERT (``steps_per_token=1`` is the
-  published 120-token ``mlp2x_gelu``) and a few *summary tokens* from the window's named statistics; either can be off;
+- the projector makes two kinds of soft tokens: *time-step tokens* from the encoder's states (``steps_per_token=1`` on
+  the published LIMU-BERT is the published 120-token ``mlp2x_gelu``) and a few *summary tokens* from the window's
+  named statistics; either can be off;
 - in training, logits are computed only where there is a label.
 """
 
@@ -54,11 +55,12 @@ class LlasaConfig(PreTrainedConfig):
     Parameters
     ----------
     encoder_config, text_config : PreTrainedConfig or dict
-        Of the IMU encoder (LIMU-BERT) and of the language model.
+        Of the IMU encoder (LIMU-BERT or a variant of it) and of the language model.
     imu_token_id : int
         Id of the placeholder ``<imu>``.
     steps_per_token : int
-        Time steps concatenated into one soft token; 1 as published (120 tokens), 0 for no time-step tokens.
+        Time steps whose states are concatenated into one soft token; 1 as published (120 tokens), 0 for no time-step
+        tokens. A multiple of the encoder's ``patch_size``.
     summary_tokens : int
         Soft tokens made from the window's statistics; 0 as published.
     summary_size : int
@@ -329,8 +331,8 @@ class LlasaProjector(nn.Module):
 
         Parameters
         ----------
-        states : (N, T, 72) tensor
-            Encoder states of training windows.
+        states : (N, S, E) tensor
+            Encoder states of training windows; S = 120 and E = 72 in the published network.
         embeddings : (V, H) tensor
             Word embeddings; soft tokens get their root mean square.
         """
@@ -339,7 +341,7 @@ class LlasaProjector(nn.Module):
         self.token_size.copy_(embeddings.float().square().mean().sqrt())
 
     def forward(self, states, summary):
-        """``states`` (M, T, 72) or None, ``summary`` (M, 132) -> (M, tokens_per_window, H)."""
+        """``states`` (M, S, E) or None, ``summary`` (M, 132) -> (M, tokens_per_window, H)."""
         tokens = []
         if self.config.summary_tokens:
             made = self.summary_2(self.act(self.summary_1(summary)))  # (M, S * H)
@@ -347,7 +349,7 @@ class LlasaProjector(nn.Module):
         if self.config.steps_per_token:
             if self.config.standardise:
                 states = (states - self.state_mean) / self.state_std
-            grouped = states.unflatten(1, (-1, self.states_per_token)).flatten(2)  # (M, T / k, k / p * 72)
+            grouped = states.unflatten(1, (-1, self.states_per_token)).flatten(2)  # (M, T / k, k / p * E)
             tokens.append(self.steps_2(self.act(self.steps_1(grouped))))  # (M, T / k, H)
         tokens = torch.cat(tokens, dim=1)
         if self.config.standardise:

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from llasa_lib import cli, files, language_models, profiles
+from llasa_lib.pipeline import STAGES
 from llasa_lib.recordings import sources
 
-VERBS = ("prepare", "pretrain", "caption", "align", "tune", "evaluate", "run", "ask")
+VERBS = (*STAGES, "run", "ask")
 HEADER = ["time", "acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"]
 
 
@@ -92,8 +93,10 @@ def test_every_verb_explains_itself(command, verb):
     [
         ("prepare", "test: 60 windows of 1 subjects"),
         ("pretrain", "masked error"),
+        ("represent", "fine-tuned"),
         ("caption", "questions. The first:"),
         ("align", "aligned model"),
+        ("compare", "summary tokens"),
         ("tune", "adapter"),
         ("evaluate", "macro-F1"),
     ],
