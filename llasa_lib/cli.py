@@ -92,7 +92,7 @@ def pretrain(profile: ProfileOption = None):
 def represent(profile: ProfileOption = None):
     """Beside stage 2: the published network, variants of it, and what labels are worth."""
     _, variants, efficiency = _pipeline(profile).represent()
-    console.print("macro-F1 of a linear probe on validation subjects:")
+    console.print("macro-F1 of a linear probe across all but the test subjects:")
     _print_rows([{name: row[name] for name in ("variant", "untrained", "trained")} for row in variants])
     console.print("\nmacro-F1 on test subjects, by share of the labels, mean over draws:")
     _print_rows(_by_share(efficiency))

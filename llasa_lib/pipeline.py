@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from filelock import FileLock
 from safetensors import SafetensorError
-from sklearn.metrics import f1_score
 
 from . import encoder, evaluation, files, model, profiles, questions, recordings, signals, training, tuning
 from .errors import ArtifactError
@@ -74,7 +73,8 @@ class Pipeline:
         Returns
         -------
         published : LimuBertForPreTraining, the published network under its own settings.
-        variants : list of dict; networks trained for as long as each other, probed on validation subjects.
+        variants : list of dict; networks trained on as many windows, and macro-F1 of a linear probe, trained and
+            untrained, across all but the test subjects (:func:`encoder.probe_across_people`).
         efficiency : list of dict, from :func:`encoder.label_efficiency`, on test subjects.
         """
         return self._stage("represent", self._represent, _load_represent)
@@ -160,9 +160,12 @@ class Pipeline:
 
     def _represent(self, folder, work):
         settings, splits = self.profile.represent, self.prepare()
-        sides = {name: (signals.to_array(split), np.array(split["activity"])) for name, split in splits.items()}
+        sides = {
+            name: (signals.to_array(split), np.array(split["activity"]), np.array(split["subject"]))
+            for name, split in splits.items()
+        }
         rows = encoder.label_efficiency(
-            self.pretrain(), sides["train"], sides["test"], settings, work / "efficiency", self.profile.seed
+            self.pretrain(), sides["train"][:2], sides["test"][:2], settings, work / "efficiency", self.profile.seed
         )
         _write_json(rows, folder / "efficiency.json")
         # What is finished stays in the work folder, so that an interrupted stage need not train it again.
@@ -178,20 +181,21 @@ class Pipeline:
         shutil.rmtree(work, ignore_errors=True)
 
     def _variant(self, name, sides, work):
-        """Train one variant for a while and probe it, trained and untrained, on validation subjects."""
+        """Train one variant for a while and probe it, trained and untrained, across all but the test subjects."""
         kept = work / f"{name}.json"
         if not kept.exists():
             settings = self.profile.variant(name)
             settings = settings.model_copy(update={"epochs": self.profile.represent.comparison_epochs})
             started = time.perf_counter()
-            limu_bert, history = self._pretrained(settings, work / name)
-            row = {"variant": name, "seconds": time.perf_counter() - started, "loss": history[-1]["loss"]}
+            limu_bert, _ = self._pretrained(settings, work / name)
+            row = {"variant": name, "seconds": time.perf_counter() - started}
             fresh = encoder.random_like(limu_bert, sides["train"][0], self.profile.seed)
+            imu, activities, subjects = (
+                np.concatenate(side) for side in zip(sides["train"], sides["validation"], strict=True)
+            )
             for kind, one in (("untrained", fresh), ("trained", limu_bert)):
-                learn, judge = (encoder.embed(one, sides[side][0]) for side in ("train", "validation"))
-                probe = encoder.linear_probe(learn, sides["train"][1])
-                found = probe.predict(judge)
-                row[kind] = float(f1_score(sides["validation"][1], found, average="macro", zero_division=0))
+                states = encoder.embed(one, imu, reduce=encoder.pool)
+                row[kind] = encoder.probe_across_people(states, activities, subjects)
             with files.atomic(kept) as temporary:
                 _write_json(row, temporary)
             shutil.rmtree(work / name)

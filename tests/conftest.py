@@ -54,7 +54,7 @@ def smoke_home(tmp_path_factory):
     from llasa_lib.pipeline import Pipeline
 
     home = tmp_path_factory.mktemp("home")
-    Pipeline("smoke", folder=home / "artifacts" / "smoke").evaluate()
+    Pipeline("smoke", folder=home / "artifacts" / "smoke").run()
     return home
 
 

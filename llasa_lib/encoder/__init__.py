@@ -28,7 +28,7 @@ from llasa_lib.encoder.efficiency import draw_labels, label_efficiency, random_l
 from llasa_lib.encoder.masking import choose_hidden, hide, mask_spans
 from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel, look_around
 from llasa_lib.encoder.pretraining import PretrainingWindows, embed, masking_collate, pretrain
-from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool
+from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool, probe_across_people
 from llasa_lib.encoder.published import NAMES as PUBLISHED_NAMES
 from llasa_lib.encoder.windows import GRAVITY, check_windows, denormalise, normalise
 
@@ -58,6 +58,7 @@ __all__ = [
     "normalise",
     "pool",
     "pretrain",
+    "probe_across_people",
     "random_like",
     "with_head",
 ]

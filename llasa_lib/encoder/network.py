@@ -356,7 +356,7 @@ class LimuBertModel(LimuBertPreTrainedModel):
 
 @dataclasses.dataclass
 class LimuBertForPreTrainingOutput(ModelOutput):
-    """``loss`` (if labels were given), ``reconstruction`` (B, T, 6) and ``last_hidden_state`` (B, T, 72)."""
+    """``loss`` (if labels were given), ``reconstruction`` (B, T, 6) and ``last_hidden_state`` (B, N, H)."""
 
     loss: torch.Tensor | None = None
     reconstruction: torch.Tensor | None = None

@@ -103,7 +103,7 @@ def embed(model, imu, batch_size=256, reduce=None):
 
     Returns
     -------
-    (N, 120, 72) float32 array, or what ``reduce`` makes of it.
+    (N, 120, 72) float32 array, or (N, tokens, hidden_size) of a variant, or what ``reduce`` makes of it.
 
     Raises
     ------
