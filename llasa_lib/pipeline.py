@@ -140,13 +140,11 @@ class Pipeline:
         windows = self._windows(work)
         splits = signals.split_by_subject(windows, test=data.test_subjects, validation=data.validation_subjects)
         _save_splits(splits, folder)
-        shutil.rmtree(work, ignore_errors=True)
 
     def _pretrain(self, folder, work):
         limu_bert, history = self._pretrained(self.profile.encoder, work)
         limu_bert.save_pretrained(folder)
         _write_json(history, folder / "history.json")
-        shutil.rmtree(work, ignore_errors=True)
 
     def _pretrained(self, settings, work):
         """An encoder under other settings than the profile's own, and its loss curve."""
@@ -178,7 +176,6 @@ class Pipeline:
             shutil.rmtree(work / "pretraining")
         shutil.copytree(published, folder / "published")
         _write_json([self._variant(name, sides, work) for name in settings.variants], folder / "variants.json")
-        shutil.rmtree(work, ignore_errors=True)
 
     def _variant(self, name, sides, work):
         """Train one variant for a while and probe it, trained and untrained, across all but the test subjects."""
@@ -308,6 +305,7 @@ class Pipeline:
             make(temporary, work)
             seconds = time.perf_counter() - started
             _write_json({"fingerprint": wanted, "seconds": seconds}, temporary / "stage.json")
+        shutil.rmtree(work, ignore_errors=True)
         print(f"llasa: {name} done in {seconds:.0f} s", flush=True)
 
     def _made_from(self, name):
