@@ -1,5 +1,7 @@
 """Training without labels, and what the trained encoder says about a window."""
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
@@ -95,8 +97,15 @@ def pretrain(windows, settings, folder, seed=0, config=None):
     torch.manual_seed(seed)
     model = LimuBertForPreTraining(config)
     model.limu_bert.input.fit(values)
+    steps = settings.epochs * math.ceil(len(values) / (settings.batch_size * settings.accumulate))
     history = training.fit(
-        _Masked(model, settings), PretrainingWindows(values), folder, settings, seed, description="LIMU-BERT"
+        _Masked(model, settings),
+        PretrainingWindows(values),
+        folder,
+        settings,
+        seed,
+        log_every=min(5, math.ceil(steps)),  # a run of three steps has a loss, too
+        description="LIMU-BERT",
     )
     return model.eval(), history
 
