@@ -502,3 +502,21 @@ def test_pretraining_learns_the_scales_from_its_own_windows(imu, values, tmp_pat
     assert torch.equal(fresh.input.mean, reader(values[32:], **FULL).mean)
     assert torch.equal(encoder.random_like(model, imu[32:], seed=3).blocks[0].fc1.weight, fresh.blocks[0].fc1.weight)
     assert not torch.equal(fresh.blocks[0].fc1.weight, model.limu_bert.blocks[0].fc1.weight)
+
+
+def test_batches_that_are_accumulated_count_as_one(imu, tmp_path):
+    """Averaged, not summed: else the learning rate and the limit of the gradient would mean something else."""
+    losses = []
+    for accumulate, batch_size in ((1, 32), (4, 8)):
+        few = SMOKE.model_copy(update={"epochs": 5, "accumulate": accumulate, "batch_size": batch_size})
+        config = encoder.LimuBertConfig(**FULL)
+        _, history = encoder.pretrain(imu[:32], few, tmp_path / "run", seed=1, config=config)
+        losses.append(history[0]["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.2)
+
+
+def test_the_shortest_run_has_a_history(imu, tmp_path):
+    few = SMOKE.model_copy(update={"epochs": 0.5})
+    _, history = encoder.pretrain(imu[:8], few, tmp_path / "run", config=encoder.LimuBertConfig(**FULL))
+    assert [row["step"] for row in history] == [1]
+    assert np.isfinite(history[0]["loss"])
