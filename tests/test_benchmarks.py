@@ -3,16 +3,24 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from llasa_lib import encoder, signals
+
+
+def module(name):
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / name
+    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "run.py"
-    spec = importlib.util.spec_from_file_location("benchmark_run", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module("run.py")
 
 
 @pytest.mark.parametrize("rows", ["stage_rows", "model_rows"])
@@ -24,3 +32,42 @@ def test_every_row_of_the_benchmark_runs(benchmark, smoke_run, rows):
         assert unit.endswith("/s")
         ran.append((stage, what))
     assert len(set(ran)) == 4
+
+
+@pytest.fixture(scope="module")
+def pretraining():
+    return module("bench_encoder.py")
+
+
+@pytest.fixture(scope="module")
+def values(hapt_windows):
+    return torch.from_numpy(encoder.normalise(signals.to_array(hapt_windows)[:32]))
+
+
+def test_every_way_of_pretraining_can_be_timed(pretraining, values):
+    batches, models = pretraining.loaders(values, 8), pretraining.networks(values)
+    assert set(batches) == set(models) == {"plain", "library", "variant"}
+    for way, model in models.items():
+        assert pretraining.prepare(batches[way], 1) > 0
+        before = [p.detach().clone() for p in model.parameters()]
+        rate, loss = pretraining.train(model, batches[way], 1)
+        assert rate > 0
+        assert np.isfinite(loss)
+        assert not all(map(torch.equal, before, model.parameters()))
+
+
+def test_the_plain_way_and_the_library_train_the_same_network_on_masks_of_the_same_size(pretraining, values):
+    batches, models = pretraining.loaders(values, 16), pretraining.networks(values)
+    plain, library = models["plain"], models["library"]
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, library.state_dict()[name]), name
+    assert [m.config._attn_implementation for m in (plain, library)] == ["eager", "sdpa"]
+    batch = next(batches["plain"])
+    torch.testing.assert_close(plain(**batch).loss, library(**batch).loss, rtol=1e-4, atol=0)
+    hidden = round(pretraining.SETTINGS.mask_ratio * 120)
+    for way in ("plain", "library"):
+        assert (next(batches[way])["mask"].sum(1) == hidden).all()
+    variant = models["variant"].config
+    assert {name: getattr(variant, name) for name in pretraining.PROFILE.encoder.network.model_dump()} == (
+        pretraining.PROFILE.encoder.network.model_dump()
+    )

@@ -98,6 +98,8 @@ class LimuBertForSequenceClassification(LimuBertPreTrainedModel):
 class RawGru(nn.Module):
     """The same recurrent head on the six channels themselves: what a small network learns from the labels alone."""
 
+    accepts_loss_kwargs = False
+
     def __init__(self, num_labels, length=120):
         super().__init__()
         self.length = length

@@ -261,6 +261,7 @@ class LimuBertPreTrainedModel(PreTrainedModel):
     config_class = LimuBertConfig
     base_model_prefix = "limu_bert"
     main_input_name = "imu_values"
+    accepts_loss_kwargs = False  # a mean over its batch, whatever else the Trainer passes to forward
     _supports_sdpa = True
     _no_split_modules = ("LimuBertBlock",)
 

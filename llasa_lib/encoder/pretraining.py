@@ -1,7 +1,10 @@
 """Training without labels, and what the trained encoder says about a window."""
 
+import math
+
 import numpy as np
 import torch
+from torch import nn
 
 from llasa_lib import signals, training
 from llasa_lib.encoder.masking import choose_hidden, mask_spans
@@ -28,8 +31,7 @@ class PretrainingWindows(torch.utils.data.Dataset):
 def masking_collate(settings, patch_size=1):
     """A collate function that masks a whole batch anew each time it is drawn.
 
-    Masks and turns come from torch's global generator, which the trainer seeds, saves and restores: a resumed run
-    draws what the uninterrupted one would have drawn.
+    Masks and turns come from torch's global generator.
 
     Parameters
     ----------
@@ -37,23 +39,40 @@ def masking_collate(settings, patch_size=1):
     patch_size : int, time steps per token: all of them are hidden, or none.
     """
 
-    def collate(items):
-        labels = torch.stack([item["imu_values"] for item in items])
-        if settings.max_turn:
-            rng = np.random.default_rng(torch.randint(2**31, ()).item())
-            labels = torch.from_numpy(signals.turn_randomly(labels.numpy(), rng, settings.max_turn).astype(np.float32))
-        size = len(labels), labels.shape[1] // patch_size
-        mask = mask_spans(*size, settings.mask_ratio, settings.max_span, settings.span_decay)
-        mask = mask.repeat_interleave(patch_size, dim=1)  # (B, T)
-        hidden = choose_hidden(mask, settings.mask_zero_probability)
-        return {
-            "imu_values": labels.masked_fill(hidden[..., None], 0.0),
-            "mask": mask,
-            "labels": labels,
-            "hidden": hidden,
-        }
+    return lambda items: _mask(torch.stack([item["imu_values"] for item in items]), settings, patch_size)
 
-    return collate
+
+def _mask(labels, settings, patch_size):
+    """What is trained on, of windows (B, T, 6)."""
+    if settings.max_turn:
+        rng = np.random.default_rng(torch.randint(2**31, ()).item())
+        labels = torch.from_numpy(signals.turn_randomly(labels.numpy(), rng, settings.max_turn).astype(np.float32))
+    size = len(labels), labels.shape[1] // patch_size
+    mask = mask_spans(*size, settings.mask_ratio, settings.max_span, settings.span_decay)
+    mask = mask.repeat_interleave(patch_size, dim=1)  # (B, T)
+    hidden = choose_hidden(mask, settings.mask_zero_probability)
+    return {
+        "imu_values": labels.masked_fill(hidden[..., None], 0.0),
+        "mask": mask,
+        "labels": labels,
+        "hidden": hidden,
+    }
+
+
+class _Masked(nn.Module):
+    """Masks each batch as it is trained on.
+
+    The loader is a batch ahead of every checkpoint: masked there, a resumed run would draw other masks than the
+    uninterrupted one.
+    """
+
+    def __init__(self, model, settings):
+        super().__init__()
+        self.model, self.settings = model, settings
+
+    def forward(self, imu_values):
+        batch = _mask(imu_values.cpu(), self.settings, self.model.config.patch_size)
+        return self.model(**{name: value.to(imu_values.device) for name, value in batch.items()})
 
 
 def pretrain(windows, settings, folder, seed=0, config=None):
@@ -78,13 +97,14 @@ def pretrain(windows, settings, folder, seed=0, config=None):
     torch.manual_seed(seed)
     model = LimuBertForPreTraining(config)
     model.limu_bert.input.fit(values)
+    steps = settings.epochs * math.ceil(len(values) / (settings.batch_size * settings.accumulate))
     history = training.fit(
-        model,
+        _Masked(model, settings),
         PretrainingWindows(values),
         folder,
         settings,
         seed,
-        collate=masking_collate(settings, config.patch_size),
+        log_every=min(5, math.ceil(steps)),  # a run of three steps has a loss, too
         description="LIMU-BERT",
     )
     return model.eval(), history

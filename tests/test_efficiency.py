@@ -1,0 +1,250 @@
+"""What labels are worth: the draw of the labels, the table of methods, and a run that is interrupted in the middle."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llasa_lib import encoder, profiles, signals
+from llasa_lib.encoder import efficiency
+from llasa_lib.errors import ProfileError
+
+SETTINGS = profiles.load("smoke").represent.model_copy(update={"shares": [0.2, 1.0], "draws": 2, "steps": 2})
+METHODS = {
+    "random forest, plain features",
+    "logistic regression, plain features",
+    "linear probe",
+    "nearest neighbours",
+    "linear probe, random encoder",
+    "GRU head on the frozen encoder",
+    "fine-tuned",
+    "GRU on raw windows",
+}
+
+
+# --- the draw -------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.sampled_from(["lying", "sitting", "walking"]), min_size=1, max_size=200),
+    st.floats(0.001, 1.0),
+    st.integers(0, 2**31),
+)
+def test_every_activity_gives_its_share_and_at_least_one_window(activities, share, seed):
+    rows = encoder.draw_labels(activities, share, seed)
+    names = np.asarray(activities)
+    assert (np.diff(rows) > 0).all()
+    assert set(rows.tolist()) <= set(range(len(names)))
+    for name in np.unique(names):
+        assert (names[rows] == name).sum() == max(1, round(share * (names == name).sum()))
+    np.testing.assert_array_equal(rows, encoder.draw_labels(names, share, seed))
+
+
+def test_all_labels_are_all_and_another_seed_draws_others():
+    names = np.repeat(["lying", "sitting", "walking"], 100)
+    np.testing.assert_array_equal(encoder.draw_labels(names, 1.0, 5), np.arange(300))
+    few = [set(encoder.draw_labels(names, 0.05, seed).tolist()) for seed in range(5)]
+    assert len({frozenset(rows) for rows in few}) == 5
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def toy(hapt_windows):
+    """A small untrained network, 40 windows of two people and 20 of a third."""
+    imu, names = signals.to_array(hapt_windows), np.array(hapt_windows["activity"])
+    subjects = np.array(hapt_windows["subject"])
+    rng = np.random.default_rng(0)
+
+    def some(rows, count):
+        rows = np.sort(rng.permutation(np.flatnonzero(rows))[:count])
+        return imu[rows], names[rows]
+
+    train, test = some(subjects != "hapt-02", 40), some(subjects == "hapt-02", 20)
+    assert set(test[1]) <= set(train[1])
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "patch_size": 4, "block": "pre_norm"}
+    config = encoder.LimuBertConfig(**small, standardise=True, fine_channels=True, mask_token=True)
+    model = encoder.LimuBertForPreTraining(config).eval()
+    model.limu_bert.input.fit(torch.from_numpy(encoder.normalise(train[0])))
+    return model, train, test
+
+
+@pytest.fixture(autouse=True)
+def small_forest(monkeypatch):
+    forest = efficiency.RandomForestClassifier
+    few = lambda n_estimators, random_state: forest(n_estimators=10, random_state=random_state)
+    monkeypatch.setattr(efficiency, "RandomForestClassifier", few)
+
+
+@pytest.fixture(scope="module")
+def table(toy, tmp_path_factory):
+    """The rows of an uninterrupted run, and the folder that it wrote them to."""
+    folder = tmp_path_factory.mktemp("efficiency")
+    with pytest.MonkeyPatch.context() as patch:
+        forest = efficiency.RandomForestClassifier
+        few = lambda n_estimators, random_state: forest(n_estimators=10, random_state=random_state)
+        patch.setattr(efficiency, "RandomForestClassifier", few)
+        return encoder.label_efficiency(*toy, SETTINGS, folder, seed=3), folder
+
+
+def key(row):
+    return row["method"], row["share"], row["draw"]
+
+
+def test_every_method_meets_every_share_and_draw_once(table, toy):
+    rows, folder = table
+    assert {row["method"] for row in rows} == METHODS
+    assert len(rows) == len({key(row) for row in rows}) == len(METHODS) * 2 * 2
+    assert {(row["share"], row["draw"]) for row in rows} == {(0.2, 0), (0.2, 1), (1.0, 0), (1.0, 1)}
+    train = toy[1][1]
+    assert {row["labels"] for row in rows if row["share"] == 1.0} == {40}
+    assert {row["labels"] for row in rows if row["share"] == 0.2} == {len(encoder.draw_labels(train, 0.2, 0))}
+    assert all(0 <= row["macro_f1"] <= 1 for row in rows)
+    assert all(type(row["macro_f1"]) is float for row in rows)
+    # What needs no training to speak of is well above one in six.
+    assert all(row["macro_f1"] > 0.3 for row in rows if row["share"] == 1.0 and "plain" in row["method"])
+    assert [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()] == rows
+    assert [path.name for path in folder.iterdir()] == ["rows.jsonl"], "no checkpoint is left behind"
+
+
+def test_the_pretrained_network_is_left_as_it_is(table, toy):
+    torch.manual_seed(0)
+    again = encoder.LimuBertForPreTraining(toy[0].config)
+    for name, value in toy[0].named_parameters():
+        assert torch.equal(value, dict(again.named_parameters())[name]), name
+        assert value.requires_grad or name.startswith("fc."), name
+
+
+def test_readers_get_the_rows_that_were_drawn_and_nothing_of_the_test_labels(toy, tmp_path, monkeypatch):
+    """With the test labels replaced, every prediction is the same: only the score may change."""
+    one = SETTINGS.model_copy(update={"shares": [0.2], "draws": 1})
+    seen = []
+    score = efficiency.f1_score
+    monkeypatch.setattr(
+        efficiency, "f1_score", lambda truth, found, **how: seen.append(found.tolist()) or score(truth, found, **how)
+    )
+    model, train, (imu, names) = toy
+    encoder.label_efficiency(model, train, (imu, names), one, tmp_path / "a", seed=3)
+    encoder.label_efficiency(model, train, (imu, np.roll(names, 7)), one, tmp_path / "b", seed=3)
+    assert seen[: len(METHODS)] == seen[len(METHODS) :]
+    assert all(set(found) <= set(train[1]) for found in seen)
+
+
+def counted(monkeypatch):
+    """How often a method was scored from here on."""
+    calls, score = [], efficiency.f1_score
+    monkeypatch.setattr(efficiency, "f1_score", lambda *args, **how: calls.append(1) or score(*args, **how))
+    return calls
+
+
+def test_a_run_that_is_stopped_goes_on_behind_its_last_row(table, toy, tmp_path, monkeypatch):
+    first = SETTINGS.model_copy(update={"shares": [0.2]})
+    calls = counted(monkeypatch)
+    classify, left = efficiency.classify, iter(range(4))
+    with monkeypatch.context() as patch:
+
+        def stop(*args):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return classify(*args)
+
+        patch.setattr(efficiency, "classify", stop)
+        with pytest.raises(KeyboardInterrupt):
+            encoder.label_efficiency(*toy, first, tmp_path, seed=3)
+    done = len((tmp_path / "rows.jsonl").read_text().splitlines())
+    assert 8 < done < 16
+    assert encoder.label_efficiency(*toy, first, tmp_path, seed=3) == table[0][:16]
+    assert len(calls) == 16, "nothing is computed twice"
+
+
+@pytest.mark.parametrize("cut", [1, 30, 2])
+def test_a_line_that_was_cut_short_is_computed_again_and_no_other(table, toy, tmp_path, monkeypatch, cut):
+    """Cut at the line break, in the middle of the last line, and just before its closing brace."""
+    rows, folder = table
+    text = (folder / "rows.jsonl").read_text()
+    (tmp_path / "rows.jsonl").write_text(text[:-cut])
+    calls = counted(monkeypatch)
+    assert encoder.label_efficiency(*toy, SETTINGS, tmp_path, seed=3) == rows
+    assert len(calls) == (0 if cut == 1 else 1)
+    assert (tmp_path / "rows.jsonl").read_text() == text
+
+
+def test_a_finished_table_is_read_and_not_made_again(table, toy, monkeypatch):
+    calls = counted(monkeypatch)
+    assert encoder.label_efficiency(*toy, SETTINGS, table[1], seed=3) == table[0]
+    assert calls == []
+
+
+def test_windows_of_another_length_have_a_table_too(toy, tmp_path):
+    _, (imu, names), (other, truth) = toy
+    config = encoder.LimuBertConfig(hidden_size=16, intermediate_size=32, max_position_embeddings=60, patch_size=2)
+    one = SETTINGS.model_copy(update={"shares": [0.2], "draws": 1})
+    model = encoder.LimuBertForPreTraining(config).eval()
+    rows = encoder.label_efficiency(model, (imu[:, :60], names), (other[:, :60], truth), one, tmp_path)
+    assert {row["method"] for row in rows} == METHODS
+
+
+# --- the stage ------------------------------------------------------------------------------------
+
+
+def test_the_stage_represent_has_three_parts(smoke_run):
+    settings = smoke_run.profile.represent
+    published, variants, rows = smoke_run.represent()
+    assert type(published) is encoder.LimuBertForPreTraining
+    assert not published.training
+    plain = encoder.LimuBertConfig(max_position_embeddings=smoke_run.profile.data.length)
+    assert {name: getattr(published.config, name) for name in encoder.network.VARIANTS} == {
+        name: getattr(plain, name) for name in encoder.network.VARIANTS
+    }
+    assert sum(p.numel() for p in published.parameters()) == 62_646
+    assert [row["variant"] for row in variants] == list(settings.variants)
+    for row in variants:
+        assert set(row) == {"variant", "seconds", "loss", "untrained", "trained"}
+        assert 0 <= row["untrained"] <= 1
+        assert 0 <= row["trained"] <= 1
+        assert row["seconds"] > 0
+        assert np.isfinite(row["loss"])
+    assert {key(row) for row in rows} == {
+        (method, share, draw) for method in METHODS for share in settings.shares for draw in range(settings.draws)
+    }
+    assert len(rows) == len(METHODS) * len(settings.shares) * settings.draws
+    assert all(0 <= row["macro_f1"] <= 1 for row in rows)
+    assert {row["labels"] for row in rows if row["share"] == 1.0} == {len(smoke_run.prepare()["train"])}
+
+
+def test_what_represent_made_is_loaded_and_leaves_no_work_behind(smoke_run, monkeypatch):
+    smoke_run.represent()
+    monkeypatch.setattr(encoder, "label_efficiency", None)
+    monkeypatch.setattr(encoder, "pretrain", None)
+    assert len(smoke_run.represent()) == 3
+    assert not list((smoke_run.folder / ".work").glob("represent-*"))
+
+
+def test_a_variant_is_the_encoders_section_with_its_changes():
+    profile = profiles.load("smoke")
+    assert profile.variant("chosen") == profile.encoder
+    aligned = profile.variant("gravity-aligned")
+    assert aligned.network == profile.encoder.network.model_copy(update={"gravity_aligned": True})
+    assert aligned.model_copy(update={"network": profile.encoder.network}) == profile.encoder
+    assert profile.variant("turned by up to 15 degrees").max_turn == 15
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("{network: {fine_chanels: true}}", "fine_chanels"),
+        ("{mask_ration: 0.2}", "mask_ration"),
+        ("{mask_ratio: 1.5}", "mask_ratio"),
+        ("{network: {block: post_norm}}", "block"),
+    ],
+)
+def test_a_variant_with_an_unknown_key_is_refused_when_the_profile_is_read(tmp_path, change, message):
+    text = (profiles.FOLDER / "smoke.yaml").read_text().replace("chosen: {}", f"chosen: {change}")
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ProfileError, match=message):
+        profiles.load(tmp_path / "mine.yaml")
