@@ -109,8 +109,8 @@ class LimuBertInput(nn.Module):
     """What the network reads of a window; nothing is learned here but scales. The published input is the window itself.
 
     Fine channels: how far each value lies from its window's mean, through asinh(x / FINE). That is linear up to the
-    sensor's noise and logarithmic beyond, so that the sway of somebody who stands, a hundredth of a step in size,
-    moves the numbers as much as a step does.
+    sensor's noise and logarithmic beyond, so that the sway of somebody who stands, a small part of a step in size,
+    can be seen beside a step.
     """
 
     def __init__(self, config):
