@@ -1,6 +1,6 @@
 """How fast an encoder pretrains: the plain way against the library's, for the published network and for the variant.
 
-The plain way is how such code is usually published: attention written out, masks drawn in NumPy for one
+The plain way is how such code is usually published: attention, norms and GELU written out, masks drawn in NumPy for one
 window at a time, and a data loader that fetches single windows. The library masks a batch at once and uses fused
 attention. Both train the same network on the same real windows, with the same optimiser and number of steps, and must
 end at the same loss. The variant is the network of the ``cpu`` profile: another network, on the same windows.
@@ -10,6 +10,7 @@ broken.
 """
 
 import argparse
+import math
 import sys
 import time
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from llasa_lib import encoder, profiles, recordings, signals
+from llasa_lib.encoder.network import LimuBertBlock, LimuBertLayerNorm
 
 PROFILE = profiles.load("cpu")
 SETTINGS = PROFILE.represent.published
@@ -50,6 +52,32 @@ class MaskedOneByOne(torch.utils.data.Dataset):
         return {"imu_values": seen, "mask": mask, "labels": label}
 
 
+class PlainNorm(LimuBertLayerNorm):
+    """LayerNorm written out, as in the published code."""
+
+    def forward(self, hidden):
+        mean = hidden.mean(-1, keepdim=True)
+        variance = (hidden - mean).pow(2).mean(-1, keepdim=True)
+        return self.weight * ((hidden - mean) / torch.sqrt(variance + self.eps)) + self.bias
+
+
+class PlainBlock(LimuBertBlock):
+    """The block with its GELU written out, as in the published code."""
+
+    def _feed_forward(self, hidden):
+        inner = self.fc1(hidden)
+        return self.fc2(inner * 0.5 * (1.0 + torch.erf(inner / math.sqrt(2.0))))
+
+
+def write_out(model):
+    """Norms and GELU of a network as plain formulas, in place; the numbers stay the same."""
+    for module in model.modules():
+        for kind, plain in ((LimuBertLayerNorm, PlainNorm), (LimuBertBlock, PlainBlock)):
+            if type(module) is kind:
+                module.__class__ = plain
+    return model
+
+
 def loaders(values, batch_size):
     """Batches of the same windows for each way, endless."""
 
@@ -75,6 +103,11 @@ def networks(values):
         torch.manual_seed(0)
         made[way] = encoder.LimuBertForPreTraining(encoder.LimuBertConfig(**network, attn_implementation=attention))
         made[way].train().limu_bert.input.fit(values)
+    few = values[:4]
+    with torch.no_grad():
+        same = torch.allclose(write_out(made["plain"])(few)[0], made["library"](few)[0], atol=1e-5)
+    if not same:
+        raise SystemExit("Plain and library network must be the same, and are not.")
     return made
 
 
