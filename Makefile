@@ -65,9 +65,9 @@ readme: $(STAMP)
 	$(RUN) scripts/update_readme.py
 
 bench: $(STAMP)
+	$(RUN) benchmarks/run.py
 	$(RUN) benchmarks/bench_hhar.py
 	$(RUN) benchmarks/bench_encoder.py
-	$(RUN) benchmarks/run.py
 
 serve: $(STAMP)
 	@test -s _build/html/index.html || { echo "There is no book yet. Type: make book"; exit 2; }
