@@ -111,7 +111,7 @@ def iterate(subjects=None, devices=None):
 def read(path, subjects=None, devices=None):
     """The same, from the zip or folder that holds the four CSV files."""
     cache = _partition(path)
-    index = json.loads((cache / "index.json").read_text(encoding="utf-8"))["streams"]
+    index = _streams(cache)
     pairs = _choose(index, subjects, devices)
     counts, silent = Counter(), set()
     with contextlib.ExitStack() as stack:
@@ -134,9 +134,13 @@ def read(path, subjects=None, devices=None):
 
 def people():
     """Everybody who wrote at least one sample."""
-    cache = _partition(sources.find("hhar"))
-    streams = json.loads((cache / "index.json").read_text(encoding="utf-8"))["streams"]
+    streams = _streams(_partition(sources.find("hhar")))
     return sorted({user for pairs in streams.values() for user, _ in pairs})
+
+
+def _streams(cache):
+    """{"Phones_accelerometer": [(user, device) of each batch], ...}"""
+    return json.loads((cache / "index.json").read_text(encoding="utf-8"))["streams"]
 
 
 def _choose(index, subjects, devices):
