@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import find_peaks
 
 from llasa_lib import captions, signals
 from llasa_lib.errors import LlasaError, ModelError, RecordingError
@@ -127,9 +128,18 @@ def test_a_number_whose_meaning_is_unknown_is_not_called_true():
 def test_rotating_the_phone_leaves_the_cadence_unchanged(seed, steps, turn):
     window = synthetic(np.random.default_rng(seed), motion=3.0, steps=steps)
     before, after = captions.measure(window), captions.measure(rotate(window, turn))
-    for name in ("cadence", "regularity", "intensity", "impact", "impact_time", "rotation", "rotation_peak"):
+    for name in (
+        "cadence",
+        "regularity",
+        "symmetry",
+        "intensity",
+        "impact",
+        "impact_time",
+        "rotation",
+        "rotation_peak",
+    ):
         assert after[name].value == pytest.approx(before[name].value, abs=1e-5)
-    for name in ("level", "trend", "still_seconds"):
+    for name in ("level", "trend", "still_seconds", "impacts", "change_time", "change", "roughest_third", "transition"):
         assert after[name].value == before[name].value
 
 
@@ -185,6 +195,94 @@ def test_played_backwards_rising_becomes_falling():
     assert captions.measure(window[::-1])["trend"].value == "falling"
 
 
+def test_played_backwards_the_changes_inside_a_real_window_are_mirrored(hapt_windows):
+    imu = signals.to_array(hapt_windows)
+    other = {"starts moving": "calms down", "calms down": "starts moving", "first": "last", "last": "first"}
+    found = {"change": 0, "roughest_third": 0}
+    for now, then in zip(captions.measure_all(imu), captions.measure_all(imu[:, ::-1]), strict=True):
+        for name in found:
+            assert then[name].value == other.get(now[name].value, now[name].value)
+            found[name] += now[name].value is not None
+        if now["change_time"].value is not None:
+            assert then["change_time"].value == 6 - now["change_time"].value
+    assert min(found.values()) > 10
+
+
+def test_a_start_is_found_at_its_second():
+    for second in range(1, 6):
+        window = synthetic(np.random.default_rng(second), motion=0.0)
+        window[20 * second :] = synthetic(np.random.default_rng(second), motion=3.0)[20 * second :]
+        facts = captions.measure(window)
+        assert (facts["change_time"].value, facts["change"].value) == (second, "starts moving")
+
+
+def test_sitting_up_is_a_change_of_posture_and_walking_is_none(hapt_windows):
+    lying, upright = (synthetic(np.random.default_rng(9), motion=0.0, up=up) for up in ((0, 0, 1), (1, 0, 0)))
+    facts = captions.measure(np.vstack([lying[:60], upright[60:]]))
+    assert facts["turn"].value == pytest.approx(90, abs=2)
+    assert facts["transition"].value == "posture change"
+    walks = signals.to_array(hapt_windows.filter(lambda activity: activity == "walking", input_columns="activity"))
+    assert {facts["transition"].value for facts in captions.measure_all(walks)} == {None}
+
+
+def test_impacts_are_counted_as_in_one_window_alone(hapt_windows):
+    imu = signals.to_array(hapt_windows).astype(float)
+    for window, facts in zip(imu, captions.measure_all(imu), strict=True):
+        size = np.linalg.norm(window[:, :3], axis=1)
+        height = size.mean() + max(2 * size.std(), 3)
+        assert facts["impacts"].value == len(find_peaks(size, height=height, distance=5)[0])
+
+
+def test_impacts_are_counted_where_they_were_put_and_never_twice():
+    window = synthetic(np.random.default_rng(10), motion=0.0, up=(0, 0, 1))
+    assert captions.measure(window)["impacts"].value == 0
+    window[[0, 20, 50, 53, 90, 119], 2] += 10  # the first and the last sample have a side that nobody saw
+    assert captions.measure(window)["impacts"].value == 3
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.floats(1.4, 2.3))  # faster, and two steps could be one
+def test_a_limp_is_less_symmetric_than_an_even_walk(seed, steps):
+    even = synthetic(np.random.default_rng(seed), motion=3.0, steps=steps, up=(0, 0, 1))
+    limping = even.copy()
+    limping[:, 2] += 1.5 * np.sin(np.pi * steps * TIME)  # every second step is another
+    even, limping = (captions.measure(window)["symmetry"].value for window in (even, limping))
+    assert limping is None or limping < 0.9 < even <= 1
+
+
+def test_a_dead_axis_is_named_and_has_no_frequency():
+    window = synthetic(np.random.default_rng(11), up=(1, 0.1, 0))
+    window[:, 1] = 0
+    window[:, 5] = 0.25
+    facts = captions.measure(window)
+    assert facts["sensor_problem"].value == "acceleration y is constant, rotation z is constant"
+    assert facts["spread_y"].value == 0
+    assert facts["frequency_y"].value is None
+    assert facts["frequency_x"].value == pytest.approx(1.8, abs=0.05)
+
+
+def test_a_sensor_that_hits_its_range_is_named_and_a_real_one_is_not(hapt_windows):
+    window = synthetic(np.random.default_rng(12), motion=30.0, up=(0, 0, 1))
+    window[:, 2] = np.clip(window[:, 2], -19.6, 19.6)
+    assert captions.measure(window)["sensor_problem"].value == "acceleration z is clipped"
+    real = captions.measure_all(signals.to_array(hapt_windows))
+    assert {facts["sensor_problem"].value for facts in real} == {None}
+
+
+def test_confidence_lies_between_zero_and_one_and_is_small_where_a_word_is_close_to_another(hapt_windows):
+    for facts in captions.measure_all(signals.to_array(hapt_windows)):
+        assert all(0 <= fact.confidence <= 1 for fact in facts.values())
+        if facts["level"].confidence < 0.01:
+            spread = facts["intensity"].value
+            assert len({captions.level(spread * change) for change in (0.99, 1, 1.01)}) == 2
+    upright, slanted = (
+        captions.measure(synthetic(np.random.default_rng(13), 0, up=up)) for up in ([1, 0, 0], [1, 0, 0.98])
+    )
+    assert upright["posture"].confidence > 0.9
+    assert slanted["posture"].confidence < 0.05
+    assert upright["tilt"].confidence == 1
+
+
 def test_the_impact_is_found_where_it_was_put():
     window = synthetic(np.random.default_rng(4), motion=0.0, up=(0, 0, 1))
     window[73, 2] = 25.0
@@ -238,6 +336,7 @@ def test_the_same_seed_gives_the_same_words_and_another_seed_others():
         (lambda w: w[:, :3], "6 channels"),
         (lambda w: np.hstack([w[:, :3] / 9.80665, w[:, 3:]]), "unit is g"),
         (lambda w: w * 0, "sensor is off"),
+        (lambda w: w * [0, 0, 0, 1, 1, 1], "Constant acceleration: x, y, z"),
         (lambda w: np.hstack([w[:, :3], 90 + np.rad2deg(w[:, 3:])]), "deg2rad"),
         (lambda w: np.where(np.arange(120)[:, None] == 7, np.nan, w), "sample 7, channel 0"),
     ],
