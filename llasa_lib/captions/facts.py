@@ -38,6 +38,7 @@ AS_HIGH = 0.85  # of two peaks, the earlier counts if it has this share of the h
 LEAST_GAIT = 0.5  # m/s^2 of spread; below it there is noise that repeats, but nobody walks
 TREND_RATIO = 1.25  # one half must move this much more than the other, and by 0.1 m/s^2, to be called a trend
 TREND_LEAST = 0.1
+CLEAR_RHYTHM = 0.6  # regularity from which a rhythm is called clear, not loose
 SYMMETRY_EVEN, SYMMETRY_UNEVEN = 0.8, 0.6  # from here on both steps are alike; up to here they differ
 IMPACT_SPREADS = 2.0  # an impact rises this many spreads above the mean of |acceleration|, at least,
 IMPACT_LEAST = 3.0  # and this many m/s^2
