@@ -272,6 +272,8 @@ def make_corpus(windows, processes=1):
     ----------
     windows : datasets.Dataset
         With columns ``imu`` (120 x 6, SI units) and ``activity``.
+    processes : int
+        How many write at the same time. The text is the same, whatever their number.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import find_peaks
 
-from llasa_lib import captions, signals
+from llasa_lib import captions, questions, signals
 from llasa_lib.errors import LlasaError, ModelError, RecordingError
 
 TIME = np.arange(120) / 20.0
@@ -52,6 +53,62 @@ def test_a_caption_has_twenty_to_twenty_five_words_and_a_narration_three_to_six_
         assert "  " not in text
         assert text[0].isupper()
         assert not re.search(r"nan|None|[{}]", text)
+
+
+def pattern(template):
+    """A template as a regular expression; a name in braces stands for a number or a word."""
+    return re.sub(r"\\{\w+\\}", r"(?:{\\w+}|[\\w.-]+)", re.escape(template))
+
+
+def unread(text, activity, facts):
+    """What remains of a caption if its opening, the true phrases and the words between them are taken away."""
+    openings = captions.grammar.OPENINGS if activity else captions.grammar.BLIND_OPENINGS
+    for opening in sorted(openings, key=len, reverse=True):
+        opening = opening.format(a=activity, A=activity and activity[0].upper() + activity[1:])
+        if opening and text.startswith(opening):
+            text = text.removeprefix(opening)
+            break
+    true = [
+        phrase for form in ("clause", "adjunct") for some in captions.phrases(facts, form).values() for phrase in some
+    ]
+    for phrase in sorted(true, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(phrase)}(?![\w/²])", "", text, flags=re.IGNORECASE)
+    return re.sub(r"[.,;: ]|\b(?:and|while|meanwhile|at the same time|in addition)\b", "", text, flags=re.IGNORECASE)
+
+
+def test_a_caption_consists_of_true_phrases_and_nothing_else(hapt_windows):
+    imu, activities = signals.to_array(hapt_windows), hapt_windows["activity"]
+    for n, facts in enumerate(captions.measure_all(imu)):
+        for activity in (activities[n], None):
+            assert unread(captions.describe(facts, activity, n).text, activity, facts) == ""
+
+
+def test_no_phrase_can_be_taken_for_a_statement_about_another_fact():
+    rows = {row: [phrase for form in forms for phrase in form] for row, forms in captions.PHRASES.items()}
+    assert re.fullmatch(pattern("the tilt is {lean}"), "the tilt is {x}")
+    for row, some in rows.items():
+        for other, others in rows.items():
+            for phrase in others if other != row else ():
+                assert not any(re.fullmatch(pattern(one), phrase) for one in some), (row, phrase)
+
+
+def test_no_two_windows_have_the_same_caption_or_narration(hapt_windows):
+    for texts in zip(*((c.text, c.narration) for c in written(hapt_windows)), strict=True):
+        assert len(set(texts)) == len(texts)
+
+
+def test_captions_vary_more_than_a_form_letter(hapt_windows):
+    found = captions.variety([caption.text for caption in written(hapt_windows)])
+    assert found.distinct_2 > 0.1
+    assert found.self_bleu_4 < 0.95
+
+
+def written(windows):
+    facts = captions.measure_all(signals.to_array(windows))
+    return [
+        captions.describe(one, activity, n)
+        for n, (one, activity) in enumerate(zip(facts, windows["activity"], strict=True))
+    ]
 
 
 @settings(deadline=None, max_examples=60)
@@ -365,3 +422,99 @@ def test_two_thousand_windows_are_measured_and_described_in_seconds(hapt_windows
     for n, facts in enumerate(captions.measure_all(imu)):
         captions.describe(facts, "walking", n)
     assert time.perf_counter() - start < 20
+
+
+def test_one_process_and_two_write_the_same_corpus(hapt_windows):
+    few = hapt_windows.select(range(61))
+    one, two = (questions.make_corpus(few, processes) for processes in (1, 2))
+    assert one.to_dict() == two.to_dict()
+    assert one.features["imu"] == few.features["imu"]
+
+
+@pytest.mark.parametrize(
+    ("value", "clause"),
+    [
+        ("acceleration y is constant", "acceleration y is constant"),
+        ("acceleration x is constant, rotation z is constant", "acceleration x and rotation z are constant"),
+        ("rotation x is constant, rotation y is constant, rotation z is constant", "rotation is constant"),
+        ("acceleration x is clipped, rotation z is constant", "acceleration x is clipped, and rotation z is constant"),
+    ],
+)
+def test_a_sensor_problem_comes_first_in_one_clause(value, clause):
+    facts = captions.measure(synthetic(np.random.default_rng(14)))
+    facts = captions.Facts([*(facts[name] for name in facts), captions.Fact("sensor_problem", value)])
+    for seed in range(20):
+        caption = captions.describe(facts, "walking", seed)
+        assert caption.narration.lower().startswith(clause)
+        assert re.match(rf"(?:[\w ]*walking(?:[.:,]| while) )?{clause}\.", caption.text, re.IGNORECASE)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    windows,
+    st.sets(st.integers(0, 5), min_size=1),
+    st.integers(0, 2**32),
+    st.sampled_from((None, "walking", "a b c d e f g h")),
+)
+def test_no_text_says_how_a_dead_axis_moves(window, dead, seed, activity):
+    window = window.copy()
+    window[:, list(dead)] = np.where(np.abs(window[:, list(dead)].mean(axis=0)) > 5, window[0, list(dead)], 0.5)
+    try:
+        facts = captions.measure(window)
+    except RecordingError:
+        return  # nothing but a dead axis carried gravity
+    caption = captions.describe(facts, activity, seed)
+    assert 20 <= len(caption.text.split()) <= 25
+    for text in (caption.text, caption.narration):
+        assert "constant" in text
+        for channel in dead:
+            moves = "varies|swing|variation" if channel < 3 else "turning is about|turns mostly about|rotation is about"
+            assert not re.search(rf"(?:axis {'xyzxyz'[channel]}|the {'xyzxyz'[channel]} axis) (?:{moves})", text)
+            assert not re.search(rf"(?:{moves})\w* (?:the |is |on |axis |about |largest )*{'xyzxyz'[channel]}\b", text)
+
+
+def test_one_degree_and_one_impact_are_singular():
+    window = np.zeros((120, 6))
+    window[:, 0] = 9.81
+    window[:, 1] = 9.81 * np.tan(np.deg2rad(1))
+    facts = captions.measure(window)
+    assert "the tilt is 1 degree" in captions.phrases(facts)["tilt"]
+    one = captions.Facts([*facts.values(), captions.Fact("impacts", 1), captions.Fact("level", "light")])
+    assert "there is 1 impact" in captions.phrases(one)["impacts"]
+
+
+def self_bleu(tokens):
+    """Self-BLEU-4 word for word after its definition, each text against all others."""
+    scores = []
+    grams = lambda text, n: Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1))
+    for i, text in enumerate(tokens):
+        others = tokens[:i] + tokens[i + 1 :]
+        log = 0.0
+        for n in range(1, 5):
+            mine, theirs = grams(text, n), [grams(other, n) for other in others]
+            matches = sum(min(count, max(other[gram] for other in theirs)) for gram, count in mine.items())
+            log += np.log(max(matches, 0.1) / sum(mine.values())) / 4
+        closest = min((abs(len(other) - len(text)), len(other)) for other in others)[1]
+        scores.append(np.exp(log + min(0, 1 - closest / len(text))))
+    return np.mean(scores)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=4, max_size=8), min_size=2, max_size=6))
+def test_variety_is_what_its_definition_says(tokens):
+    found = captions.variety([" ".join(text) for text in tokens])
+    assert found.self_bleu_4 == pytest.approx(self_bleu(tokens))
+    for n, value in ((1, found.distinct_1), (2, found.distinct_2)):
+        pairs = [tuple(text[i : i + n]) for text in tokens for i in range(len(text) - n + 1)]
+        assert value == pytest.approx(len(set(pairs)) / len(pairs))
+
+
+def test_variety_of_copies_is_none_and_of_strangers_is_full():
+    copies = captions.variety(["The sensor turns at 1.5 rad/s."] * 3)
+    assert copies.self_bleu_4 == pytest.approx(1)
+    strangers = captions.variety(["one two three four", "five six seven eight"])
+    assert (strangers.distinct_1, strangers.distinct_2, strangers.texts) == (1, 1, 2)
+    assert strangers.self_bleu_4 < 0.1
+    for texts in ([], ["one two three four"], ["one two three four", "too short"]):
+        with pytest.raises(ModelError, match="at least two texts"):
+            captions.variety(texts)

@@ -12,12 +12,13 @@ import re
 from llasa_lib.captions.facts import CLEAR_RHYTHM, SYMMETRY_EVEN, SYMMETRY_UNEVEN, say
 
 LEAST_LEAD = 0.05  # confidence below which no axis is called the first: another window of the same walk would differ
+LONGEST_PROBLEM = 9  # words; a caption has room for no more, and the fact names the channels
 LEAST_SHARE = 0.3  # confidence below which no frequency is called dominant
 
 # What can be said: by fact, or by fact and case (see _cases), the clauses and the adjuncts that say it. A name in
 # braces is the rounded value of that fact; the others are explained in _fillers.
 PHRASES = {
-    "sensor_problem": (("{problem}", "some channels are constant or clipped"), ()),
+    "sensor_problem": (("{problem}",), ()),
     "gravity": (
         (
             "the {x} axis carries gravity at {gravity} m/s²",
@@ -25,12 +26,17 @@ PHRASES = {
             "gravity lies along {x} at {gravity} m/s²",
             "gravity acts on axis {x} at {gravity} m/s²",
             "gravity is felt on the {x} axis at {gravity} m/s²",
+            "gravity pulls along {x} at {gravity} m/s²",
+            "the pull of gravity on {x} is {gravity} m/s²",
+            "gravity reads {gravity} m/s² on the {x} axis",
             "the {x} axis points {side}, reading {gravity} m/s²",
             "axis {x} points {side} with {gravity} m/s²",
         ),
         (
             "with gravity on {x} at {gravity} m/s²",
             "with gravity along axis {x} at {gravity} m/s²",
+            "with gravity of {gravity} m/s² along {x}",
+            "with gravity pulling along {x} at {gravity} m/s²",
             "with the {x} axis carrying gravity at {gravity} m/s²",
             "with axis {x} pointing {side} at {gravity} m/s²",
         ),
@@ -40,6 +46,7 @@ PHRASES = {
             "the {x} axis leans {lean} from vertical",
             "axis {x} is {lean} from vertical",
             "the tilt is {lean}",
+            "axis {x} is tilted by {lean}",
             "the sensor leans {lean} from vertical",
         ),
         ("with a tilt of {lean}", "with axis {x} leaning {lean} from vertical"),
@@ -57,11 +64,15 @@ PHRASES = {
             "{level} motion has a spread of {intensity} m/s²",
             "the sensor feels {level} motion of {intensity} m/s²",
             "{level} motion shakes the sensor by {intensity} m/s²",
+            "acceleration spreads by {intensity} m/s² in {level} motion",
+            "the spread is {intensity} m/s² in {level} motion",
+            "the motion, {level}, has a spread of {intensity} m/s²",
         ),
         (
             "with {level} motion of {intensity} m/s²",
             "with {level} motion varying by {intensity} m/s²",
             "with {level} motion and a spread of {intensity} m/s²",
+            "with {level} motion spreading acceleration by {intensity} m/s²",
         ),
     ),
     "intensity, still": (
@@ -72,11 +83,17 @@ PHRASES = {
             "the sensor rests with a spread of {intensity} m/s²",
             "hardly anything moves, with a spread of {intensity} m/s²",
             "the sensor barely moves, with a spread of {intensity} m/s²",
+            "acceleration spreads by only {intensity} m/s²",
+            "the spread is only {intensity} m/s²",
+            "the sensor stays still with a spread of {intensity} m/s²",
+            "the sensor barely moves, varying by {intensity} m/s²",
         ),
         (
             "with a spread of only {intensity} m/s²",
             "with acceleration varying by only {intensity} m/s²",
             "with the sensor still, varying by {intensity} m/s²",
+            "with acceleration spreading by only {intensity} m/s²",
+            "with the sensor at rest and a spread of {intensity} m/s²",
         ),
     ),
     "cadence": (
@@ -97,7 +114,12 @@ PHRASES = {
         ("with a loose rhythm of {cadence} steps/s",),
     ),
     "cadence, none": (
-        ("there is no regular step rhythm", "no step rhythm appears", "no regular step rhythm shows"),
+        (
+            "there is no regular step rhythm",
+            "no step rhythm appears",
+            "no regular step rhythm shows",
+            "steps show no regular rhythm",
+        ),
         ("with no regular step rhythm", "without a step rhythm"),
     ),
     "symmetry, even": (
@@ -113,7 +135,7 @@ PHRASES = {
             "axis {most} varies most, by {strongest_axis} m/s²",
             "most variation is on {most} at {strongest_axis} m/s²",
             "the {most} axis varies most, by {strongest_axis} m/s²",
-            "axis {most} moves most, with a spread of {strongest_axis} m/s²",
+            "variation is largest on axis {most} at {strongest_axis} m/s²",
         ),
         ("with axis {most} varying most, by {strongest_axis} m/s²", "with most variation on axis {most}"),
     ),
@@ -122,7 +144,12 @@ PHRASES = {
         ("with axis {most} swinging at {frequency} Hz",),
     ),
     "rotation": (
-        ("rotation averages {rotation} rad/s", "turning averages {rotation} rad/s"),
+        (
+            "rotation averages {rotation} rad/s",
+            "turning averages {rotation} rad/s",
+            "the mean rotation is {rotation} rad/s",
+            "the sensor turns at {rotation} rad/s on average",
+        ),
         ("with rotation averaging {rotation} rad/s", "with an average rotation of {rotation} rad/s"),
     ),
     "rotation_peak": (
@@ -130,6 +157,7 @@ PHRASES = {
             "rotation peaks at {rotation_peak} rad/s",
             "turning peaks at {rotation_peak} rad/s",
             "the fastest turn reaches {rotation_peak} rad/s",
+            "the fastest rotation is {rotation_peak} rad/s",
         ),
         ("with rotation peaking at {rotation_peak} rad/s",),
     ),
@@ -147,6 +175,7 @@ PHRASES = {
             "the heaviest impact reaches {impact} m/s² after {impact_time} s",
             "the largest impact, {impact} m/s², comes after {impact_time} s",
             "the hardest impact hits {impact} m/s²",
+            "the strongest impact is {impact} m/s²",
         ),
         ("with the largest impact at {impact} m/s²", "with the heaviest impact reaching {impact} m/s²"),
     ),
@@ -154,7 +183,10 @@ PHRASES = {
         ("acceleration peaks at {impact} m/s²", "acceleration peaks at {impact} m/s² after {impact_time} s"),
         ("with acceleration peaking at {impact} m/s²",),
     ),
-    "impacts, some": (("there are {impacts} impacts", "the signal has {impacts} impacts"), ("with {impacts} impacts",)),
+    "impacts, some": (
+        ("there are {impacts} impacts", "the signal has {impacts} impacts", "the sensor takes {impacts} impacts"),
+        ("with {impacts} impacts",),
+    ),
     "impacts, one": (("there is 1 impact", "a single impact stands out"), ("with a single impact",)),
     "impacts, none": (("there is no impact", "no impact stands out"), ("without any impact", "with no impact")),
     "still_seconds, some": (
@@ -174,19 +206,25 @@ PHRASES = {
         ("with less motion in the second half",),
     ),
     "trend, steady": (
-        ("both halves are alike", "both halves move alike", "the motion stays steady throughout"),
+        (
+            "both halves are alike",
+            "both halves move alike",
+            "the motion stays steady throughout",
+            "the two halves are alike",
+            "the motion holds steady",
+        ),
         ("with both halves alike",),
     ),
     "change, starts moving": (
-        ("the motion picks up after {change_time} s", "after {change_time} s the motion picks up"),
+        ("the motion picks up after {change_time} s", "the motion picks up at {change_time} s"),
         ("with the motion picking up after {change_time} s",),
     ),
     "change, calms down": (
-        ("the motion calms down after {change_time} s", "after {change_time} s the motion calms down"),
+        ("the motion calms down after {change_time} s", "the motion calms down at {change_time} s"),
         ("with the motion calming down after {change_time} s",),
     ),
     "roughest_third": (
-        ("the {roughest_third} two seconds move most", "the {roughest_third} two seconds are the roughest"),
+        ("motion is largest in the {roughest_third} two seconds", "the {roughest_third} two seconds are the roughest"),
         ("with most motion in the {roughest_third} two seconds",),
     ),
 }
@@ -207,10 +245,10 @@ SHAPES = (
     "C, A, and C.",
     "A, C, and C.",
     "C, A; C.",
-    "C. Meanwhile, C.",
+    "C. Meanwhile, C, A.",
     "C, A. At the same time, C.",
     "C. At the same time, C, and C.",
-    "C. Besides, C, A.",
+    "C. In addition, C, A.",
     "C, A and A.",
     "C, A. C, and C.",
     "C, and C. C, A.",
@@ -259,6 +297,10 @@ THIRDS = (
     "{when}, {motion}, with a spread of {spread} m/s², while rotation averages {rotation} rad/s",
     "{when}, {motion}, varying by {spread} m/s², and turning averages {rotation} rad/s",
     "{when}, {motion}, with a spread of {spread} m/s² and a mean rotation of {rotation} rad/s",
+    "{when}, {motion}, acceleration varies by {spread} m/s², and rotation averages {rotation} rad/s",
+    "{when}, rotation averages {rotation} rad/s, while {motion}, varying by {spread} m/s²",
+    "{when}, turning averages {rotation} rad/s, and {motion} with a spread of {spread} m/s²",
+    "{when}, the mean rotation is {rotation} rad/s, and {motion}, varying by {spread} m/s²",
     "{when}, acceleration varies by {spread} m/s² as {motion}, and rotation averages {rotation} rad/s",
 )
 # The verb agrees with the trend from the third before and with the words for both.
@@ -277,6 +319,7 @@ OVERALL = (
     "over all six seconds, {}, and {}",
     "overall, {}, while {}",
     "all in all, {}, and {}",
+    "on the whole, {}, and {}",
 )
 
 
@@ -372,4 +415,5 @@ def _problem(said):
         names = [name if len(axes) == 3 else f"{name} {' and '.join(axes)}" for name, axes in channels.items()]
         one = sum(map(len, channels.values())) == 1 or names == [*channels][:1]
         clauses.append(f"{' and '.join(names)} {'is' if one else 'are'} {kind}")
-    return ", and ".join(clauses)
+    text = ", and ".join(clauses)
+    return text if len(text.split()) <= LONGEST_PROBLEM else f"several channels are {' or '.join(found)}"

@@ -89,7 +89,7 @@ def _write(opening, said, rng):
     if "sensor_problem" in said["C"]:  # nothing is more important
         tiers = [f"C. {shape}" for shape in SHORT_SHAPES], ["C. C.", "C."]
     for shape in (shape for tier in tiers for shape in rng.sample(tier, len(tier)) if _joins(opening, shape)):
-        fixed = _count(opening) + _count(_SLOT.sub("", shape))
+        fixed = _count(opening) + _count(shape) - len(_SLOT.findall(shape))
         chosen = _choose(shape, said, rng) or ()
         slots = [[(_count(phrase), phrase) for phrase in rng.sample(some, len(some))] for some in chosen]
         found = _fill(slots, WORDS[0] - fixed, WORDS[1] - fixed)
