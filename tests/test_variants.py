@@ -549,3 +549,19 @@ def test_the_loss_alone_is_the_loss_of_the_whole_reconstruction(values, network,
         gradients[alone] = [out.loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad)]
     for one, other in zip(gradients[False], gradients[True], strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+# --- torch.compile --------------------------------------------------------------------------------
+
+
+def test_a_compiled_pretraining_ends_with_the_same_weights_and_can_be_saved(values, tmp_path):
+    windows = encoder.denormalise(values[:48].numpy())
+    config = encoder.LimuBertConfig(**SMALL)
+    ends = {}
+    for backend in (None, "aot_eager"):
+        settings = SMOKE.model_copy(update={"compile": backend, "epochs": 2})
+        trained, history = encoder.pretrain(windows, settings, tmp_path / "run", config=config)
+        trained.save_pretrained(tmp_path / "saved")
+        saved = encoder.LimuBertForPreTraining.from_pretrained(tmp_path / "saved")
+        ends[backend] = {"loss": torch.tensor(history[-1]["loss"]), **saved.state_dict()}
+    torch.testing.assert_close(ends["aot_eager"], ends[None], atol=1e-5, rtol=1e-4)

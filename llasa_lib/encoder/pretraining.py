@@ -90,8 +90,11 @@ def pretrain(windows, settings, folder, seed=0, config=None):
     model = LimuBertForPreTraining(config)
     model.limu_bert.input.fit(values)
     steps = settings.epochs * math.ceil(len(values) / (settings.batch_size * settings.accumulate))
+    masked = MaskedPretraining(model, settings)
+    if settings.compile:
+        model.compile(backend=settings.compile)  # in place: names of weights and checkpoints stay
     history = training.fit(
-        MaskedPretraining(model, settings),
+        masked,
         PretrainingWindows(values),
         folder,
         settings,
