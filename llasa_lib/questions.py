@@ -13,7 +13,7 @@ Notable features:
 import hashlib
 import json
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -259,18 +259,21 @@ def _write(batch):
         columns["caption_blind"].append(captions.describe(facts, None, seed).text)
         columns["narration"].append(caption.narration)
         columns["facts"].append(json.dumps(facts.to_dict(), ensure_ascii=False))
-        pairs = [asdict(pair) for pair in make(facts, activity, seed)]
-        columns["questions"].append([{k: pair[k] for k in ("question", "answer", "kind")} for pair in pairs])
+        columns["questions"].append(
+            [{k: getattr(pair, k) for k in ("question", "answer", "kind")} for pair in make(facts, activity, seed)]
+        )
     return columns
 
 
-def make_corpus(windows):
+def make_corpus(windows, processes=1):
     """Write the training text of a data set.
 
     Parameters
     ----------
     windows : datasets.Dataset
         With columns ``imu`` (120 x 6, SI units) and ``activity``.
+    processes : int
+        How many write at the same time. The text is the same, whatever their number.
 
     Returns
     -------
@@ -278,4 +281,13 @@ def make_corpus(windows):
         The same rows with ``caption`` (names the activity), ``caption_blind`` (does not), ``narration``,
         ``facts`` (JSON, see ``Facts.from_dict``) and ``questions`` (five of question, answer, kind).
     """
-    return windows.map(_write, batched=True, batch_size=256, load_from_cache_file=False, desc="captions")
+    as_arrays = windows.with_format("numpy", columns=["imu"], output_all_columns=True)
+    corpus = as_arrays.map(
+        _write,
+        batched=True,
+        batch_size=256,
+        num_proc=processes if processes > 1 else None,
+        load_from_cache_file=False,
+        desc="captions",
+    )
+    return corpus.with_format(None)

@@ -1,6 +1,7 @@
 """What `make bench` measures can be called: a changed signature must not be found by the reader who measures."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,14 @@ def test_the_plain_way_and_the_library_train_the_same_network_on_masks_of_the_sa
     assert {name: getattr(variant, name) for name in pretraining.PROFILE.encoder.network.model_dump()} == (
         pretraining.PROFILE.encoder.network.model_dump()
     )
+
+
+def test_a_corpus_can_be_measured(hapt_windows, tmp_path, capsys):
+    hapt_windows.save_to_disk(tmp_path)
+    found = []
+    for count in (12, 12, 13):
+        module("bench_captions.py").measure(tmp_path, count, 1)
+        found.append(json.loads(capsys.readouterr().out))
+    assert [row["pairs"] for row in found] == [60, 60, 65]
+    assert found[0]["sha256"] == found[1]["sha256"] != found[2]["sha256"]
+    assert 0 < found[0]["peak_gb"] < 64
