@@ -45,7 +45,7 @@ book: $(STAMP)
 test: lint unit notebooks
 
 unit: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --cov --cov-report=term:skip-covered tests
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests
 
 notebooks: $(STAMP)
 	LLASA_PROFILE=smoke $(RUN) -m pytest --nbmake --nbmake-timeout=300 --durations=10 book/*.ipynb

@@ -28,7 +28,7 @@ _INGREDIENTS = {
     "prepare": ((), ("recordings", "signals"), ("data",)),
     "pretrain": (("prepare",), ("encoder", "training.py"), ("encoder", "seed")),
     "represent": (("pretrain",), (), ("represent",)),
-    "caption": (("prepare",), ("captions", "questions.py"), ()),
+    "caption": (("prepare",), ("captions", "questions"), ()),
     "align": (
         ("pretrain", "caption"),
         ("model.py", "language_models.py"),

@@ -1,10 +1,12 @@
 """Shared fixtures: real HAPT recordings of three people, read once."""
 
 import copy
+import os
 import sys
 import warnings
 
 import pytest
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +55,12 @@ def smoke_home(tmp_path_factory):
     """A folder for ``LLASA_HOME`` in which every stage of the smoke profile is made, once per session."""
     from llasa_lib.pipeline import Pipeline
 
-    home = tmp_path_factory.mktemp("home")
-    Pipeline("smoke", folder=home / "artifacts" / "smoke").run()
-    return home
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one folder for all workers: the second finds every stage done
+        base = base.parent
+    with FileLock(base / "home.lock"):
+        Pipeline("smoke", folder=base / "home" / "artifacts" / "smoke").run()
+    return base / "home"
 
 
 @pytest.fixture

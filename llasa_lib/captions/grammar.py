@@ -282,7 +282,7 @@ BLIND_OPENINGS = (
     "In these six seconds, ",
     "Over six seconds, ",
     "During this window, ",
-    "The sensor reports that ",
+    "The recording shows that ",
     "The signal shows that ",
 )
 

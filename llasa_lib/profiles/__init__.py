@@ -82,6 +82,7 @@ class Encoder(Training):
     mask_zero_probability: float = Share
     max_turn: float = Field(default=0.0, ge=0, le=180)
     stride: int = Field(ge=1)
+    compile: Literal["inductor", "aot_eager", "eager"] | None = None  # a backend of torch.compile
 
 
 class Represent(Training):
