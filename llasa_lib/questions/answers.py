@@ -107,7 +107,7 @@ def _roughest(f):
 def _ends(f):
     names = ["intensity_third_1", "intensity_third_3"]
     first, last = (say(f[name].value) for name in names)
-    return f"The spread is {first} m/s² from 0 to 2 s. It is {last} m/s² from 4 to 6 s.", names
+    return f"From 0 to 2 s the spread is {first} m/s². From 4 to 6 s the spread is {last} m/s².", names
 
 
 def _posture_change(f):
