@@ -1,6 +1,7 @@
 """What labels are worth: the draw of the labels, the table of methods, and a run that is interrupted in the middle."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from llasa_lib import encoder, profiles, signals
 from llasa_lib.encoder import efficiency
 from llasa_lib.errors import ProfileError
+from llasa_lib.pipeline import Pipeline
+from llasa_lib.signals import shards
 
 SETTINGS = profiles.load("smoke").represent.model_copy(update={"shares": [0.2, 1.0], "draws": 2, "steps": 2})
 METHODS = {
@@ -222,6 +225,33 @@ def test_what_represent_made_is_loaded_and_leaves_no_work_behind(smoke_run, monk
     monkeypatch.setattr(encoder, "pretrain", None)
     assert len(smoke_run.represent()) == 3
     assert not list((smoke_run.folder / ".work").glob("represent-*"))
+
+
+def test_windows_are_cut_once_for_all_variants_of_a_stride(smoke_run, tmp_path, monkeypatch):
+    """An interruption between two variants leaves what is finished, and the windows."""
+    run = Pipeline("smoke", folder=tmp_path / "smoke")
+    shutil.copytree(smoke_run.folder / "prepare", run.folder / "prepare")
+    shutil.copytree(smoke_run.folder / "pretrain", run.folder / "pretrain")
+    cut, trained, left, pretrain = [], [], iter(range(2)), encoder.pretrain
+    make_windows = shards.make_windows
+    monkeypatch.setattr(shards, "make_windows", lambda *args: cut.append(1) or make_windows(*args))
+    monkeypatch.setattr(encoder, "label_efficiency", lambda *args: [])
+
+    def train(windows, settings, *args):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        trained.append(len(windows))
+        return pretrain(windows, settings.model_copy(update={"epochs": 0.1}), *args)
+
+    monkeypatch.setattr(encoder, "pretrain", train)
+    with pytest.raises(KeyboardInterrupt):
+        run.represent()
+    left = iter(range(9))
+    _, variants, _ = run.represent()
+    people = len(set(run.prepare()["train"]["subject"]))
+    assert len(cut) == people
+    assert len(trained) == 1 + len(variants) == 4
+    assert len(set(trained)) == 1
 
 
 def test_a_variant_is_the_encoders_section_with_its_changes():
