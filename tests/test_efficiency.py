@@ -263,17 +263,64 @@ def test_a_variant_is_the_encoders_section_with_its_changes():
     assert profile.variant("turned by up to 15 degrees").max_turn == 15
 
 
+VARIANT = "represent.variants.turned 1"
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "sentence"),
     [
-        ("{network: {fine_chanels: true}}", "fine_chanels"),
-        ("{mask_ration: 0.2}", "mask_ration"),
-        ("{mask_ratio: 1.5}", "mask_ratio"),
-        ("{network: {block: post_norm}}", "block"),
+        ("{network: {fine_chanels: true}}", f"{VARIANT}.network.fine_chanels: is not a known key"),
+        ("{mask_ration: 0.2}", f"{VARIANT}.mask_ration: is not a known key"),
+        ("{mask_ratio: 1.5}", f"{VARIANT}.mask_ratio: input should be less than 1"),
+        ("{network: {block: post_norm}}", f"{VARIANT}.network.block: input should be 'published'"),
+        ("{network: 3}", f"{VARIANT}.network: input should be a valid dictionary"),
+        ("{network: [patch_size, 1]}", f"{VARIANT}.network: input should be a valid dictionary"),
+        ("{network: }", f"{VARIANT}.network: input should be a valid dictionary"),
+        ("{network: {patch_size: four}}", f"{VARIANT}.network.patch_size: input should be a valid integer"),
+        ("{network: {patch_size: 7}}", f"{VARIANT}.network.patch_size: 7 does not divide the 120 steps"),
+        ("{network: {num_attention_heads: 5}}", f"{VARIANT}.network: hidden_size 128 is no multiple of the 5"),
+        ("{max_turn: [1, 2]}", f"{VARIANT}.max_turn: input should be a valid number"),
+        ("{epochs: 3}", "variant 'turned 1' sets epochs"),
+        ("3", f"{VARIANT}: input should be a valid dictionary"),
+        ("", f"{VARIANT}: input should be a valid dictionary"),
     ],
 )
-def test_a_variant_with_an_unknown_key_is_refused_when_the_profile_is_read(tmp_path, change, message):
-    text = (profiles.FOLDER / "smoke.yaml").read_text().replace("chosen: {}", f"chosen: {change}")
-    (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(ProfileError, match=message):
+def test_a_mistake_in_a_variant_is_named_with_the_variant_when_the_profile_is_read(tmp_path, change, sentence):
+    assert sentence in refused(tmp_path, "turned by up to 15 degrees: {max_turn: 15}", f"turned 1: {change}")
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "'a\\b'", "' '", "'15 % turned?'"])
+def test_a_variant_needs_a_name_that_a_file_may_have(tmp_path, name):
+    assert "needs a name that a file may have" in refused(tmp_path, "chosen: {}", f"{name}: {{}}")
+
+
+@pytest.mark.parametrize(
+    ("shares", "sentence"),
+    [
+        ("[0, 1]", "represent.shares.0: input should be greater than 0"),
+        ("[0.1, 7]", "represent.shares.1: input should be less than or equal to 1"),
+        ("[.nan]", "represent.shares.0: input should be a finite number"),
+        ("[0.1, 0.1]", "represent.shares: a share is listed twice"),
+        ("[]", "represent.shares: list should have at least 1 item"),
+        ("0.1", "represent.shares: input should be a valid list"),
+    ],
+)
+def test_shares_lie_between_nothing_and_all_and_each_is_asked_for_once(tmp_path, shares, sentence):
+    assert sentence in refused(tmp_path, "shares: [0.1, 1.0]", f"shares: {shares}")
+
+
+def test_training_without_end_is_refused(tmp_path):
+    assert "comparison_epochs: input should be a finite number" in refused(
+        tmp_path, "comparison_epochs: 0.5\n  shares", "comparison_epochs: .inf\n  shares"
+    )
+
+
+def refused(tmp_path, old, new):
+    """What is said of the smoke profile with one change in its text."""
+    text = (profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(ProfileError) as caught:
         profiles.load(tmp_path / "mine.yaml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
