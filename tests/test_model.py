@@ -1,5 +1,6 @@
 """The model and its one way in: units, placeholders, labels, padding, saving, and what stays frozen."""
 
+import copy
 import hashlib
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from llasa_lib import evaluation, language_models, model, profiles, questions, signals
+from llasa_lib import encoder, evaluation, language_models, model, profiles, questions, signals
 from llasa_lib.encoder import LimuBertConfig, LimuBertModel
 from llasa_lib.errors import ModelError
 from llasa_lib.model import IGNORE, LlasaConfig, LlasaForConditionalGeneration, LlasaProcessor, LlasaProjector
@@ -246,6 +247,34 @@ def test_what_the_projector_reads_is_standardised_over_the_training_windows(tiny
 def test_the_published_recipe_scales_nothing():
     assert not profiles.load("paper").align.standardise
     assert not list(LlasaProjector(config(64, 1, 0)).buffers())
+
+
+def test_half_precision_rounds_the_network_and_not_the_window(tiny_llasa, hapt_windows):
+    """bfloat16 has steps of 0.008 near 1 g: somebody who stands sways less than that."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "patch_size": 4}
+    limu_bert = LimuBertModel(LimuBertConfig(**sizes, block="pre_norm", standardise=True, fine_channels=True)).eval()
+    activities = np.array(hapt_windows["activity"])
+    array = signals.to_array(hapt_windows)
+    limu_bert.input.fit(torch.from_numpy(encoder.normalise(array)))
+    language_model = profiles.LanguageModel(name="tiny", chat="chatml")
+    llasa, processor = model.build(limu_bert, array, language_model, 24, 0, True, seed=0)
+    half = llasa.eval().to(torch.bfloat16)
+    exact = copy.deepcopy(half).float()  # the same weights: only what is computed with them is finer
+    inputs = processor.feature_extractor(array[activities == "standing"][:32])
+    with torch.no_grad():
+        true, found, rounded = (
+            made.get_imu_features(values, inputs["imu_summary"]).float()
+            for made, values in (
+                (exact, inputs["imu_values"]),
+                (half, inputs["imu_values"]),
+                (exact, inputs["imu_values"].bfloat16().float()),
+            )
+        )
+    assert half.get_imu_features(**inputs).dtype == torch.bfloat16
+    error, lost = ((other - true).square().mean().sqrt() / true.std() for other in (found, rounded))
+    assert error < 0.02
+    assert lost > 5 * error, "rounding the windows first would cost far more"
 
 
 def test_a_time_step_token_sees_only_its_own_steps():
