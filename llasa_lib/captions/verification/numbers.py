@@ -116,10 +116,14 @@ def read(sentence):
             after.setdefault("statistic" if word.role == "weak" else word.role, word.value)
         later = bisect_left(axes, number.end, key=lambda word: word.start)
         context = hearing.context(given.get(n, {}), after, axes[later].value if later < len(axes) else None)
-        context = context._replace(clause=text[slice(*clause)], before=text[max(clause[0], number.start - 40) : number.start])
+        context = context._replace(
+            clause=text[slice(*clause)], before=text[max(clause[0], number.start - 40) : number.start]
+        )
         found.append(replace(number, context=context))
         if number.kind is None:
-            found[-1] = replace(found[-1], kind=_bare_kind(found[-1], text, hearing.own.keys() | after.keys() | given.get(n, {}).keys()))
+            found[-1] = replace(
+                found[-1], kind=_bare_kind(found[-1], text, hearing.own.keys() | after.keys() | given.get(n, {}).keys())
+            )
     return found
 
 
@@ -234,7 +238,7 @@ def _bare_kind(number, text, roles):
 
 
 def _lists(text, words, numbers):
-    """"mean x, y and z of 9.8, 0.1 and 0.3": which axis, or which statistic, belongs to which number."""
+    """ "mean x, y and z of 9.8, 0.1 and 0.3": which axis, or which statistic, belongs to which number."""
     given = {}
     for role in ("axis", "statistic"):
         named = [word for word in words if word.role == role]

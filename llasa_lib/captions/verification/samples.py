@@ -163,7 +163,9 @@ class Samples:
     def moment(self, channels, lowest=False):
         """Second at which a signal is highest, or lowest."""
         signal = self.signal(channels)
-        return self.interval[0] + float(np.flatnonzero(signal == (min(signal) if lowest else max(signal)))[0]) / self.rate
+        return (
+            self.interval[0] + float(np.flatnonzero(signal == (min(signal) if lowest else max(signal)))[0]) / self.rate
+        )
 
     # --- rhythm
 
@@ -216,7 +218,9 @@ class Samples:
         time = np.arange(len(signal)) / self.rate
         fade = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(len(signal)) / (len(signal) - 1))
         frequencies = np.arange(lowest, self.rate / 2, 0.01)
-        return frequencies, np.abs(np.exp(-2j * np.pi * np.outer(frequencies, time)) @ ((signal - signal.mean()) * fade))
+        return frequencies, np.abs(
+            np.exp(-2j * np.pi * np.outer(frequencies, time)) @ ((signal - signal.mean()) * fade)
+        )
 
     # --- course
 

@@ -178,7 +178,9 @@ def _symmetry(said, samples):
     claimed = "uneven" if said.get("uneven") else "even"
     truth = samples.symmetry
     holds = truth is not None and (truth >= MIDDLE) == (claimed == "even")
-    return Finding(claimed, "no steps" if truth is None else truth, holds if samples.long_enough else None, ACCELERATION)
+    return Finding(
+        claimed, "no steps" if truth is None else truth, holds if samples.long_enough else None, ACCELERATION
+    )
 
 
 def _impacts(said, samples):
@@ -256,7 +258,7 @@ def _same_posture(said, samples):
 
 
 def _steady_axis(said, samples):
-    """"Remains stable": not still to the last digit, but no more than what we call still."""
+    """ "Remains stable": not still to the last digit, but no more than what we call still."""
     rotation = bool(said["sensor"]) and said["sensor"][:3] in ("rot", "gyr", "ang")
     value = spread(samples.part[:, _axis(said) + 3 * rotation])
     return Finding("steady", value, value < (QUIET_TURNING if rotation else STILL), (_axis(said) + 3 * rotation,))
@@ -289,7 +291,9 @@ def _any_problem(said, samples):
 _SENSOR = r"(?:(?:acceleration|accelerometer|rotation|gyroscope|gyro|sensor|phone|device)(?:'s)? )?"
 _NAMED = r"(?:\b(?:axis|channel|component)[ -])?(?<![\w'])[xyz](?![\w'])"
 _AFTER = r"(?:[- ](?:axis|direction|channel|component)\b)?"
-_SUBJECT = "|".join(rf"(?<=\b{word} )" for word in ("not", "sensor", "phone", "device", "person", "wearer", "it", "is", "keeps"))
+_SUBJECT = "|".join(
+    rf"(?<=\b{word} )" for word in ("not", "sensor", "phone", "device", "person", "wearer", "it", "is", "keeps")
+)
 _SUBJECT += "|(?<=n't )"
 _MACROS = {
     "@axis": rf"(?:the )?(?:(?:positive|negative|sensor's|phone's|device's) |[-+])?{_SENSOR}"

@@ -15,7 +15,7 @@ NUMBER_WORDS = {
 } | {"no": 0.0, "a": 1.0, "an": 1.0, "a single": 1.0, "single": 1.0, "both": 2.0}
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6}
 
-_CHARACTERS = str.maketrans("−–‑‒—’‘*_`\"“”\u00a0\u202f\t\r⁻≥≤⁄", "----,''" + " " * 10 + "-><" + "/")
+_CHARACTERS = str.maketrans('−–‑‒—’‘*_`"“”\u00a0\u202f\t\r⁻≥≤⁄', "----,''" + " " * 10 + "-><" + "/")
 _ABBREVIATIONS = re.compile(r"\b(?:approx|e\.g|i\.e|vs|ca|avg|std|resp)\.")
 _SENTENCE_ENDS = re.compile(r"\.(?![0-9])|[;!?]|(?<=[.:;!?])\n|\n(?=[ ]*(?:[-•#|\n]|[0-9]{1,2}[.)]))")
 _CLAUSE_ENDS = re.compile(r"[,:]|\b(?:and|while|whereas|but|then|although|though|before)\b")
@@ -114,8 +114,12 @@ INTERVALS = [
         ),
     )
 ]
-_LEAD = re.compile(r"(?:(?:in|during|over|for|within|at|from|between|the|to begin with|next|finally|lastly|first|,|:) ?)*")
-_GOES_ON = re.compile(r"[,: ]*(?:and |with |where |when )*(?:an? |its? |varying|averaging|reaching|peaking|spread|by |at )")
+_LEAD = re.compile(
+    r"(?:(?:in|during|over|for|within|at|from|between|the|to begin with|next|finally|lastly|first|,|:) ?)*"
+)
+_GOES_ON = re.compile(
+    r"[,: ]*(?:and |with |where |when )*(?:an? |its? |varying|averaging|reaching|peaking|spread|by |at )"
+)
 
 
 @dataclass

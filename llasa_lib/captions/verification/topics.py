@@ -5,7 +5,9 @@ A text that names one of these makes a claim that the window neither supports no
 
 import re
 
-_PEOPLE = r"(?:person|people|someone|somebody|subject|user|wearer|participant|individual|man|woman|child|he|she|they|who)"
+_PEOPLE = (
+    r"(?:person|people|someone|somebody|subject|user|wearer|participant|individual|man|woman|child|he|she|they|who)"
+)
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 
 TOPICS = [

@@ -71,7 +71,11 @@ def _holds(number, reading):
     if number.context.unsigned and claimed >= 0:
         value = abs(value)
     step = 0.5 * 10.0**-number.digits * number.factor + ROUNDING
-    slack = max(step, ABOUT * max(abs(claimed), abs((number.high or 0.0) * number.factor))) if number.relation == "about" else step
+    slack = (
+        max(step, ABOUT * max(abs(claimed), abs((number.high or 0.0) * number.factor)))
+        if number.relation == "about"
+        else step
+    )
     if number.high is not None:
         return claimed - slack <= value <= number.high * number.factor + slack
     if number.relation == "above":
@@ -123,7 +127,9 @@ def _swing(number, samples, channels):
 
 def _angle(number, samples):
     context = number.context
-    if context.statistic == "turn" or (context.sensor == "rotation" and not context.own_axis and context.statistic != "tilt"):
+    if context.statistic == "turn" or (
+        context.sensor == "rotation" and not context.own_axis and context.statistic != "tilt"
+    ):
         return [Reading("turn", samples.turn, ACCELERATION)]
     if context.statistic != "tilt" and not context.own_axis:
         return []
@@ -194,7 +200,7 @@ def _statistic(number, samples, channels, statistic):
 
 
 def _limits(number, signal, channels):
-    """"Between a and b": the lowest and the highest value are these, or with "stays" lie within."""
+    """ "Between a and b": the lowest and the highest value are these, or with "stays" lie within."""
     low, high = float(signal.min()), float(signal.max())
     step = (0.5 * 10.0**-number.digits) * number.factor + ROUNDING
     if number.relation == "about":

@@ -12,7 +12,9 @@ from llasa_lib.captions.verification.statements import STATEMENTS
 from llasa_lib.captions.verification.text import Sentence, plain, sentences
 from llasa_lib.captions.verification.topics import HYPOTHETICAL, REFUSALS, TOPICS
 
-_NEGATION = re.compile(r"(?:\b(?:no|not|never|without|neither|nor|lacks|lacking|cannot|hardly any|absence of)|n't)(?: (?!only\b)\w+){0,2} *$")
+_NEGATION = re.compile(
+    r"(?:\b(?:no|not|never|without|neither|nor|lacks|lacking|cannot|hardly any|absence of)|n't)(?: (?!only\b)\w+){0,2} *$"
+)
 _REACH = 40  # characters before a statement in which a "not" may stand
 
 
@@ -129,5 +131,7 @@ def _topics(sentence):
             if not places & set(range(*match.span())):
                 places |= set(range(*match.span()))
                 words = match[0].strip()
-                found.append((match.start(), match.end(), quantity, Finding(words, interval=sentence.seconds(match.start()))))
+                found.append(
+                    (match.start(), match.end(), quantity, Finding(words, interval=sentence.seconds(match.start())))
+                )
     return found
