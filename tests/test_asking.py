@@ -58,7 +58,7 @@ def test_every_window_gets_its_own_reply(replies, imu):
 
 def test_the_evidence_is_true_of_the_window(replies):
     for reply in replies:
-        claims = captions.check_text(reply.evidence, reply.imu)
+        claims = captions.verify(reply.evidence, reply.imu)
         assert claims
         assert all(claim.holds for claim in claims)
 

@@ -111,75 +111,6 @@ def written(windows):
     ]
 
 
-@settings(deadline=None, max_examples=60)
-@given(windows, st.integers(0, 2**64))
-def test_every_claim_about_an_invented_window_is_true(window, seed):
-    caption = captions.describe(captions.measure(window), None, seed)
-    for text in (caption.text, caption.narration):
-        claims = captions.check_text(text, window)
-        assert len(claims) >= 3
-        assert [claim for claim in claims if claim.holds is not True] == []
-
-
-def test_every_claim_about_real_windows_is_true_and_no_number_is_left_unread(hapt_windows):
-    imu, activities = signals.to_array(hapt_windows), hapt_windows["activity"]
-    assert len(set(activities)) == 6
-    for n, (window, facts) in enumerate(zip(imu, captions.measure_all(imu), strict=True)):
-        caption = captions.describe(facts, activities[n], n)
-        for text in (caption.text, caption.narration, captions.describe(facts, None, n).text):
-            claims = captions.check_text(text, window)
-            assert [claim for claim in claims if not claim.holds] == []
-            without_span = re.sub(r"from \d to \d s", "", text, flags=re.IGNORECASE).replace("of 6 seconds", "")
-            numbers = re.findall(r"-?\d+(?:\.\d+)?", without_span)
-            read = [claim.text.split()[0] for claim in claims if isinstance(claim.claimed, float)]
-            assert sorted(read) == sorted(numbers)
-
-
-def test_a_false_number_is_caught(hapt_windows):
-    imu = signals.to_array(hapt_windows)
-    caught = total = 0
-    for n, facts in enumerate(captions.measure_all(imu)):
-        text = captions.describe(facts, None, n).text
-        for claim in captions.check_text(text, imu[n]):
-            if isinstance(claim.claimed, float) and claim.claimed:
-                value = claim.text.split()[0]
-                false = text[: claim.start] + text[claim.start :].replace(value, f"{claim.claimed * 1.5:.4f}", 1)
-                total += 1
-                caught += any(not c.holds for c in captions.check_text(false, imu[n]))
-    assert total > 300
-    assert caught == total
-
-
-@pytest.mark.parametrize(
-    ("true", "false"),
-    [
-        ("The x axis carries gravity, 9.8 m/s².", "The y axis carries gravity, 9.8 m/s²."),
-        ("Axis x points up with 9.8 m/s².", "Axis x points down with 9.8 m/s²."),
-        ("The cadence is 2.0 steps/s.", "The cadence is 1.6 steps/s."),
-        ("Axis x varies most, 2.1 m/s².", "Axis z varies most, 2.1 m/s²."),
-        ("It turns mostly about z.", "It turns mostly about x."),
-        ("The motion keeps steady throughout.", "The motion fades towards the end."),
-        ("Axis x swings at 2.0 Hz.", "Axis x swings at 1.2 Hz."),
-        ("It stays still for 0 of 6 seconds.", "It stays still for 4 of 6 seconds."),
-        ("Motion is moderate at 2.1 m/s².", "Motion is strong at 2.1 m/s²."),
-        ("A loose rhythm runs at 2.0 steps/s.", "There is no regular step rhythm."),
-    ],
-)
-def test_the_checker_tells_true_from_false(true, false):
-    window = np.zeros((120, 6))
-    window[:, 0] = 9.81 + 3 * np.sin(2 * np.pi * 2.0 * TIME)
-    window[:, 5] = 0.5
-    assert all(c.holds for c in captions.check_text(true, window))
-    assert len(captions.check_text(true, window)) >= 1
-    assert any(c.holds is False for c in captions.check_text(false, window))
-
-
-def test_a_number_whose_meaning_is_unknown_is_not_called_true():
-    window = synthetic(np.random.default_rng(0))
-    (claim,) = captions.check_text("The person runs at 12.0 m/s².", window)
-    assert claim.holds is None
-
-
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.floats(1.4, 3.0), st.integers(0, 2**32 - 1))
 def test_rotating_the_phone_leaves_the_cadence_unchanged(seed, steps, turn):
@@ -400,7 +331,7 @@ def test_the_same_seed_gives_the_same_words_and_another_seed_others():
 )
 def test_a_window_that_cannot_be_measured_is_refused_in_one_sentence(spoil, words):
     window = spoil(synthetic(np.random.default_rng(7)))
-    for attempt in (captions.measure, lambda w: captions.check_text("Motion is still.", w)):
+    for attempt in (captions.measure, lambda w: captions.verify("Motion is still.", w)):
         with pytest.raises(RecordingError, match=words) as error:
             attempt(window)
         assert "\n" not in str(error.value)

@@ -56,8 +56,8 @@ def test_every_number_in_every_answer_is_true(corpus):
         for pair in row["questions"]:
             if pair["kind"] == "counterfactual":
                 continue
-            found = captions.check_text(pair["answer"], window)
-            assert [claim for claim in found if not claim.holds] == [], pair
+            found = captions.verify(pair["answer"], window)
+            assert [claim for claim in found if claim.holds is False] == [], pair
             assert bool(found) or not re.search(r"\d", pair["answer"])
             claims += len(found)
     assert claims > 3 * len(corpus)
@@ -67,7 +67,7 @@ def test_evidence_cites_two_measured_facts_before_its_conclusion(corpus):
     for window, row in zip(signals.to_array(corpus), corpus, strict=True):
         pair = row["questions"][1]
         if pair["kind"] == "evidence":
-            assert len({claim.quantity for claim in captions.check_text(pair["answer"], window)}) >= 2
+            assert len({claim.quantity for claim in captions.verify(pair["answer"], window)}) >= 2
             assert pair["answer"].endswith(f"fits {row['activity']}.") or (
                 pair["answer"].endswith(f"these fit {row['activity']}.")
             )

@@ -7,6 +7,7 @@ else from what the sentence said before, unless a new subject came in between.
 import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from llasa_lib.captions.verification.vocabulary import UNITS, WORDS
@@ -22,7 +23,8 @@ _RELATIONS = (
     ),
     (
         "below",
-        r"(?:\b(?:below|under|less than|lower than|smaller than|at most|no more than|not more than|not above|never above|"
+        r"(?:\b(?:below|under|less than|lower than|smaller than|at most|no more than|not more than|not above|"
+        r"never above|"
         r"within|(?:(?:not|never|without)|n't) exceed(?:s|ing)?)|<=?) *$",
     ),
     (
@@ -36,9 +38,11 @@ _REACH = 36  # characters before a number in which such words may stand
 _BETWEEN_BEFORE = re.compile(r"\bbetween (?:about |around |roughly )?$")
 _BETWEEN, _TO, _AND_SPREAD = re.compile(r" *(?:and|to|-) *"), re.compile(r" *(?:to|-) *"), re.compile(r" *(?:±|\+/-) *")
 _LIST = re.compile(r" *(?:,|/|,? ?and|&) *(?:the )?(?:axis )?")
+_IT = re.compile(r" *it (?=(?:is|was|becomes|rises to|grows to|falls to|drops to) )")
 _BARE_BEFORE = re.compile(r"(?:[=:(]|\b(?:is|are|was|of|at|by|reads?|reading|shows?|value|to|about|around|roughly)) *$")
 _BARE_AFTER = re.compile(
-    r" *(?:$|[,:)\]|=]|(?:and|or|but|while|with|on|at|in|for|along|about|around|which|indicating|showing|suggesting|to)\b)"
+    r" *(?:$|[,:)\]|=]|(?:and|or|but|while|with|on|at|in|for|along|about|around|which|indicating|showing|suggesting|"
+    r"to)\b)"
 )
 _NEVER_BARE = ("impact", "tilt", "turn", "period", "sampling", "duration")  # statistics that need a unit
 _SUBJECTS = ("motion", "impact", "tilt", "turn", "cadence", "sampling", "duration")  # never about an axis named before
@@ -83,28 +87,32 @@ class Number:
     factor: float = 1.0
     relation: str = "exact"
     high: float | None = None
-    context: Context = Context()
+    context: Context | None = None
 
 
-def read(sentence):
+def read(sentence, before=None):
     """The numbers of a sentence, each with its context.
 
     Parameters
     ----------
     sentence : text.Sentence
+    before : Context, optional
+        Of the last number before this sentence: what "it" means in "It is 2.7 m/s² in the second half".
 
     Returns
     -------
     list of Number
     """
     text = sentence.unread
+    if before and (it := _IT.match(text)):
+        text = " " * it.end() + text[it.end() :]
     numbers = _numbers(text)
     if not numbers:
         return []
     words = [Word(*match.span(), *_meaning(match)) for match in _WORD.finditer(text)]
     given = _lists(text, words, numbers)
     starts, axes = [word.start for word in words], [word for word in words if word.role == "axis"]
-    found, hearing, heard = [], _Hearing(), 0
+    found, hearing, heard = [], _Hearing(before if text != sentence.unread else None), 0
     for n, number in enumerate(numbers):
         for word in words[heard : (heard := bisect_left(starts, number.start))]:
             hearing.hear(word, sentence.clause(word.start))
@@ -175,8 +183,10 @@ def _join(text, numbers):
 class _Hearing:
     """What has been said so far in a sentence: the last word of each role, in this clause and in all."""
 
-    def __init__(self):
-        self.clause, self.own, self.all = None, {}, {}
+    def __init__(self, before=None):
+        known = before and {"statistic": before.statistic, "sensor": before.sensor, "axis": before.axis}
+        self.clause, self.own = None, {}
+        self.all = {role: value for role, value in (known or {}).items() if value}
         self.statistics, self.aside = set(), None
 
     def enter(self, clause):
@@ -249,7 +259,7 @@ def _lists(text, words, numbers):
             if len(run) > 1 and before >= 0 and len(lists[before]) == len(run):
                 for n, place in zip(run, lists[before], strict=True):
                     given.setdefault(n, {})[role] = named[place].value
-    for n, (number, after) in enumerate(zip(numbers, numbers[1:], strict=False)):
+    for n, (number, after) in enumerate(pairwise(numbers)):
         if _AND_SPREAD.fullmatch(text[number.end : after.start][:12]):
             given.setdefault(n + 1, {})["statistic"] = "standard deviation"
     return given

@@ -6,6 +6,7 @@ instead of the fast Fourier transform, a walk over the peaks instead of ``scipy.
 """
 
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class Samples:
     def parts(self, count):
         """Equal parts, one after the other."""
         edges = np.linspace(*self.interval, count + 1).tolist()
-        return [self.between(*pair) for pair in zip(edges, edges[1:], strict=False)]
+        return [self.between(*pair) for pair in pairwise(edges)]
 
     @property
     def enough(self):
@@ -140,7 +141,7 @@ class Samples:
     @property
     def level(self):
         """The word for it."""
-        return [word for limit, word in LEVELS if self.motion < limit][0]
+        return next(word for limit, word in LEVELS if self.motion < limit)
 
     @cached_property
     def still_seconds(self):
@@ -163,9 +164,7 @@ class Samples:
     def moment(self, channels, lowest=False):
         """Second at which a signal is highest, or lowest."""
         signal = self.signal(channels)
-        return (
-            self.interval[0] + float(np.flatnonzero(signal == (min(signal) if lowest else max(signal)))[0]) / self.rate
-        )
+        return self.interval[0] + int(signal.argmin() if lowest else signal.argmax()) / self.rate
 
     # --- rhythm
 
@@ -176,7 +175,7 @@ class Samples:
 
     @cached_property
     def _tops(self):
-        """Local maxima of the likeness as (samples between two steps, height): between the shortest and longest step."""
+        """Local maxima of the likeness between the shortest and the longest step: (samples of a step, height)."""
         first, last = (round(seconds * self.rate) for seconds in STEP_SECONDS)
         height = {lag: self._likeness(lag) for lag in range(first - 1, last + 2)}
         tops = []
@@ -218,9 +217,8 @@ class Samples:
         time = np.arange(len(signal)) / self.rate
         fade = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(len(signal)) / (len(signal) - 1))
         frequencies = np.arange(lowest, self.rate / 2, 0.01)
-        return frequencies, np.abs(
-            np.exp(-2j * np.pi * np.outer(frequencies, time)) @ ((signal - signal.mean()) * fade)
-        )
+        waves = np.exp(-2j * np.pi * np.outer(frequencies, time))
+        return frequencies, np.abs(waves @ ((signal - signal.mean()) * fade))
 
     # --- course
 

@@ -115,10 +115,12 @@ INTERVALS = [
     )
 ]
 _LEAD = re.compile(
-    r"(?:(?:in|during|over|for|within|at|from|between|the|to begin with|next|finally|lastly|first|,|:) ?)*"
+    r"(?:(?:in|during|over|for|within|at|from|between|the|to begin with|next|finally|lastly|first|,|"
+    r":) ?)*"
 )
 _GOES_ON = re.compile(
-    r"[,: ]*(?:and |with |where |when )*(?:an? |its? |varying|averaging|reaching|peaking|spread|by |at )"
+    r"[,: ]*(?:and |with |where |when )*(?:an? |its? |varying|averaging|reaching|peaking|spread|"
+    r"by |at )"
 )
 
 

@@ -13,7 +13,8 @@ from llasa_lib.captions.verification.text import Sentence, plain, sentences
 from llasa_lib.captions.verification.topics import HYPOTHETICAL, REFUSALS, TOPICS
 
 _NEGATION = re.compile(
-    r"(?:\b(?:no|not|never|without|neither|nor|lacks|lacking|cannot|hardly any|absence of)|n't)(?: (?!only\b)\w+){0,2} *$"
+    r"(?:\b(?:no|not|never|without|neither|nor|lacks|lacking|cannot|hardly any|absence of)|"
+    r"n't)(?: (?!only\b)\w+){0,2} *$"
 )
 _REACH = 40  # characters before a statement in which a "not" may stand
 
@@ -52,10 +53,12 @@ def verify(text, window, rate=RATE):
     ['supported', 'supported', 'not checkable']
     """
     samples = Samples(check_windows(np.asarray(window)[None], rate)[0], rate)
-    claims = []
+    claims, context = [], None
     for offset, words in sentences(plain(text)):
         sentence = Sentence(words, offset)
-        found = _statements(sentence, samples) + _numbers(sentence, samples)
+        found = _statements(sentence, samples)
+        said, context = _numbers(sentence, samples, context)
+        found += said
         if HYPOTHETICAL.search(words):
             found = [(start, end, quantity, finding._replace(holds=None)) for start, end, quantity, finding in found]
         if not REFUSALS.search(words):
@@ -71,7 +74,7 @@ def _claim(text, offset, start, end, quantity, finding):
         offset + end,
         finding.quantity or quantity,
         finding.claimed,
-        finding.measured,
+        float(finding.measured) if isinstance(finding.measured, np.floating) else finding.measured,
         None if finding.holds is None else bool(finding.holds),
         finding.channels,
         finding.interval,
@@ -112,15 +115,16 @@ def _judge(row, match, sentence, samples):
     return finding._replace(interval=finding.interval or seconds)
 
 
-def _numbers(sentence, samples):
-    """The claims in numbers."""
+def _numbers(sentence, samples, context):
+    """The claims in numbers, and the context of the last of them for a next sentence that begins with "it"."""
     found = []
-    for number in numbers.read(sentence):
+    for number in numbers.read(sentence, context):
         seconds = sentence.seconds(number.start)
         finding = values.judge(number, samples.between(*seconds))
         if finding is not None:
             found.append((number.start, number.end, "unknown", finding._replace(interval=finding.interval or seconds)))
-    return found
+            context = number.context
+    return found, context
 
 
 def _topics(sentence):
