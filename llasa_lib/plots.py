@@ -241,7 +241,7 @@ def proof(imu, text, claims, rate=RATE):
     imu : (T, 6) array, m/s^2 and rad/s
     text : str
     claims : list of captions.Claim
-        Of :func:`captions.check_text` on this text and this window.
+        Of :func:`captions.verify` on this text and this window.
 
     Returns
     -------

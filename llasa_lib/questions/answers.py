@@ -166,7 +166,8 @@ def _impact(f):
 
 def _impacts(f):
     count = f["impacts"].value
-    return f"There {'is 1 impact' if count == 1 else f'are {count or "no"} impacts'}.", ["impacts"]
+    said = "is 1 impact" if count == 1 else f"are {count or 'no'} impacts"
+    return f"There {said}.", ["impacts"]
 
 
 def _tilt(f):
