@@ -59,12 +59,18 @@ def stage_rows(run, windows):
     person = recordings.load("hapt", subjects=[1])
     seconds = sum(one.time[-1] - one.time[0] for one in person)
     values = torch.from_numpy(encoder.normalise(imu[: settings.batch_size]))
-    batch = encoder.masking_collate(settings)([{"imu_values": one} for one in values])
     limu_bert = encoder.LimuBertForPreTraining(encoder.LimuBertConfig())
+    masked, batch = encoder.MaskedPretraining(limu_bert, settings), {"imu_values": values}
     few = list(zip(imu[:32], windows["activity"][:32], strict=True))
     return [
         ("signals", "cut and resample", partial(signals.make_windows, person), seconds / 3600, "hours of recording/s"),
-        ("encoder", "pretraining step", partial(training_step, limu_bert, batch), len(values), "windows/s"),
+        (
+            "encoder",
+            "pretraining step",
+            partial(training_step, masked, batch),
+            len(values),
+            "windows/s",
+        ),
         ("encoder", "embedding", partial(encoder.embed, limu_bert.eval(), imu), len(imu), "windows/s"),
         (
             "captions",

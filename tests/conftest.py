@@ -49,11 +49,13 @@ def corpus(hapt_windows):
 
 
 @pytest.fixture(scope="session")
-def smoke_home(tmp_path_factory):
-    """A folder for ``LLASA_HOME`` in which every stage of the smoke profile is made, once per session."""
+def smoke_home(tmp_path_factory, worker_id):
+    """A folder for ``LLASA_HOME`` in which every stage of the smoke profile is made, once for all processes."""
     from llasa_lib.pipeline import Pipeline
 
-    home = tmp_path_factory.mktemp("home")
+    # Above the folders of the test processes lies the session's own; a stage's lock lets one of them make it.
+    alone = worker_id == "master"
+    home = tmp_path_factory.mktemp("home") if alone else tmp_path_factory.getbasetemp().parent / "home"
     Pipeline("smoke", folder=home / "artifacts" / "smoke").run()
     return home
 

@@ -27,6 +27,7 @@ QUICK = SimpleNamespace(
     span_decay=0.2,
     mask_zero_probability=0.8,
     max_turn=0.0,
+    compile=None,
 )
 
 

@@ -127,7 +127,7 @@ def test_changed_code_makes_its_stage_and_all_after_it_again(makers, tmp_path, m
     run = Pipeline("smoke", folder=tmp_path / "smoke")
     run.evaluate()
     makers.clear()
-    source = package / "questions.py"
+    source = package / "questions" / "making.py"
     source.write_text(source.read_text(encoding="utf-8") + "\n# prose changes nothing\n", encoding="utf-8")
     run.evaluate()
     assert makers == []

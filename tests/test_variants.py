@@ -402,15 +402,16 @@ def test_constant_windows_have_a_finite_loss_and_gradient(level):
 # --- masks ----------------------------------------------------------------------------------------
 
 
-def items(values):
-    return [{"imu_values": value} for value in values]
+def masking(patch_size=4, **settings):
+    """The masks of a smoke run, for tokens of some steps."""
+    model = encoder.LimuBertForPreTraining(encoder.LimuBertConfig(patch_size=patch_size))
+    return encoder.MaskedPretraining(model, SMOKE.model_copy(update=settings)).hide
 
 
 @pytest.mark.parametrize("patch_size", [1, 4, 8])
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
 def test_whole_tokens_are_hidden_and_the_share_is_exact(values, patch_size, probability):
-    chosen = SMOKE.model_copy(update={"mask_zero_probability": probability})
-    batch = encoder.masking_collate(chosen, patch_size)(items(values[:64]))
+    batch = masking(patch_size, mask_zero_probability=probability)(values[:64])
     tokens = 120 // patch_size
     mask = batch["mask"].view(64, tokens, patch_size)
     assert torch.equal(mask.any(2), mask.all(2))
@@ -425,7 +426,7 @@ def test_whole_tokens_are_hidden_and_the_share_is_exact(values, patch_size, prob
 
 
 def test_turned_windows_are_turned_in_the_labels_too(values):
-    batch = encoder.masking_collate(SMOKE.model_copy(update={"max_turn": 15.0}), 4)(items(values[:32]))
+    batch = masking(max_turn=15.0)(values[:32])
     labels, visible = batch["labels"], ~batch["hidden"]
     assert labels.dtype == torch.float32
     assert torch.equal(batch["imu_values"][visible], labels[visible])
@@ -439,17 +440,17 @@ def test_turned_windows_are_turned_in_the_labels_too(values):
 
 
 def test_masks_and_turns_follow_torchs_generator_alone(values):
-    collate = encoder.masking_collate(SMOKE.model_copy(update={"max_turn": 90.0, "mask_zero_probability": 0.5}), 4)
+    hide = masking(max_turn=90.0, mask_zero_probability=0.5)
     torch.manual_seed(5)
-    collate(items(values[:8]))
+    hide(values[:8])
     state = torch.get_rng_state()
-    went_on = collate(items(values[:8]))
+    went_on = hide(values[:8])
     np.random.seed(123)  # noqa: NPY002
     random.seed(123)
     torch.set_rng_state(state)
-    resumed = collate(items(values[:8]))
+    resumed = hide(values[:8])
     assert all(torch.equal(went_on[name], resumed[name]) for name in went_on)
-    assert not torch.equal(collate(items(values[:8]))["labels"], resumed["labels"])
+    assert not torch.equal(hide(values[:8])["labels"], resumed["labels"])
 
 
 # --- pretraining ----------------------------------------------------------------------------------
@@ -520,3 +521,47 @@ def test_the_shortest_run_has_a_history(imu, tmp_path):
     _, history = encoder.pretrain(imu[:8], few, tmp_path / "run", config=encoder.LimuBertConfig(**FULL))
     assert [row["step"] for row in history] == [1]
     assert np.isfinite(history[0]["loss"])
+
+
+# --- only what the loss needs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize(
+    "network",
+    [{}, {"block": "residual"}, profiles.load("cpu").encoder.network.model_dump()],
+    ids=["published", "residual", "cpu"],
+)
+def test_the_loss_alone_is_the_loss_of_the_whole_reconstruction(values, network, ragged):
+    torch.manual_seed(0)
+    model = encoder.LimuBertForPreTraining(encoder.LimuBertConfig(**network))
+    model.limu_bert.input.fit(values)
+    batch = encoder.MaskedPretraining(model, SMOKE.model_copy(update={"mask_zero_probability": 0.5})).hide(values[:16])
+    if ragged:  # another count in every window, and parts of tokens
+        batch["mask"] = batch["mask"] & (torch.rand(batch["mask"].shape) < 0.3)
+        batch["mask"][0] = False
+    gradients = {}
+    for alone in (False, True):
+        model.zero_grad()
+        out = model(**batch, loss_only=alone)
+        out.loss.backward()
+        assert (out.reconstruction is None) == alone
+        gradients[alone] = [out.loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad)]
+    for one, other in zip(gradients[False], gradients[True], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+# --- torch.compile --------------------------------------------------------------------------------
+
+
+def test_a_compiled_pretraining_ends_with_the_same_weights_and_can_be_saved(values, tmp_path):
+    windows = encoder.denormalise(values[:48].numpy())
+    config = encoder.LimuBertConfig(**SMALL)
+    ends = {}
+    for backend in (None, "aot_eager"):
+        settings = SMOKE.model_copy(update={"compile": backend, "epochs": 2})
+        trained, history = encoder.pretrain(windows, settings, tmp_path / "run", config=config)
+        trained.save_pretrained(tmp_path / "saved")
+        saved = encoder.LimuBertForPreTraining.from_pretrained(tmp_path / "saved")
+        ends[backend] = {"loss": torch.tensor(history[-1]["loss"]), **saved.state_dict()}
+    torch.testing.assert_close(ends["aot_eager"], ends[None], atol=1e-5, rtol=1e-4)

@@ -1,6 +1,7 @@
 """Sentences from facts: a caption and a narration in which every number is a measured value, rounded, with its unit.
 
-The same seed gives the same words. A label is copied into the text if given, never guessed.
+The phrases and the shapes of the sentences are tables in ``grammar``. The same seed gives the same words. A label is
+copied into the text if given, never guessed.
 """
 
 import random
@@ -8,9 +9,29 @@ import re
 from dataclasses import dataclass
 
 from llasa_lib.captions.facts import Facts, level, say, trend
+from llasa_lib.captions.grammar import (
+    BLIND_OPENINGS,
+    MOTION,
+    OPENINGS,
+    OVERALL,
+    REST,
+    SHAPES,
+    SHORT_SHAPES,
+    THIRDS,
+    WHEN,
+    is_moving,
+    phrases,
+)
 from llasa_lib.errors import ModelError
 
 WORDS = (20, 25)  # shortest and longest caption, in words
+
+_SLOT = re.compile(r"\b[CA]\b")  # in a shape: a clause or an adjunct
+_CORE = ("gravity", "intensity")  # in every caption: they tell postures and gaits apart
+_WEIGHTS = {"transition": 100, "change": 100, "cadence": 2}  # how soon the others are chosen; 1 if not listed
+_POSTURE = ("gravity", "tilt", "transition")
+_BESIDE_POSTURE = (*_POSTURE, "intensity", "rotation")  # what else would hang loosely on a clause about posture
+_COURSE = ("change", "roughest_third", "trend")  # one of these is enough
 
 
 @dataclass(frozen=True)
@@ -22,120 +43,8 @@ class Caption:
     facts: Facts
 
 
-def is_moving(facts):
-    """Whether the spread of acceleration is above what we call still."""
-    return facts["level"].value != "still"
-
-
-def phrases(facts):
-    """Every clause that is true of these facts, by the name of the fact it cites.
-
-    Returns
-    -------
-    dict of str -> list of str
-        Each string is a full clause (subject and verb), so that any two can be joined.
-    """
-    f = facts
-    n = lambda name: say(f[name].value)
-    x, most, turns = f["gravity"].axis, f["strongest_axis"].axis, f["rotation_axis"].axis
-    up, word, moving = f["posture"].value.split()[-1], f["level"].value, is_moving(f)
-    said = {
-        "gravity": [
-            f"gravity lies along {x} at {n('gravity')} m/s²",
-            f"the {x} axis carries gravity, {n('gravity')} m/s²",
-            f"the {x} axis points {up}, reading {n('gravity')} m/s²",
-            f"axis {x} points {up} with {n('gravity')} m/s²",
-        ],
-        "tilt": [
-            f"the {x} axis leans {f['tilt'].value:.0f} degrees from vertical",
-            f"the tilt is {f['tilt'].value:.0f} degrees",
-        ],
-        "impact": [
-            f"the largest impact reaches {n('impact')} m/s²",
-            f"the largest impact, {n('impact')} m/s², comes after {n('impact_time')} s",
-        ]
-        if moving
-        else [f"acceleration peaks at {n('impact')} m/s²", f"acceleration peaks at only {n('impact')} m/s²"],
-        "rotation": [
-            f"rotation averages {n('rotation')} rad/s",
-            f"turning averages only {n('rotation')} rad/s",
-        ][: 1 if moving else 2],
-        "rotation_peak": [
-            f"turning peaks at {n('rotation_peak')} rad/s",
-            f"rotation peaks at {n('rotation_peak')} rad/s",
-        ],
-        "still_seconds": [
-            f"it stays still for {n('still_seconds')} of 6 seconds",
-            f"{n('still_seconds')} of 6 seconds are still",
-        ],
-        "trend": {
-            "rising": ["the motion grows towards the end", "the second half moves more"],
-            "falling": ["the motion fades towards the end", "the second half moves less"],
-            "steady": ["both halves move alike", "the motion keeps steady throughout"],
-        }[f["trend"].value],
-    }
-    if moving:
-        said["intensity"] = [
-            f"motion is {word} at {n('intensity')} m/s²",
-            f"acceleration varies by {n('intensity')} m/s², {word} motion",
-            f"{word} motion spreads acceleration by {n('intensity')} m/s²",
-        ]
-        said["strongest_axis"] = [
-            f"axis {most} varies most, {n('strongest_axis')} m/s²",
-            f"most variation is on {most}, {n('strongest_axis')} m/s²",
-        ]
-        said["rotation_axis"] = [f"it turns mostly about {turns}", f"most turning is about {turns}"]
-        said["frequency_" + most] = [f"axis {most} swings at {n('frequency_' + most)} Hz"]
-    else:
-        said["intensity"] = [
-            f"acceleration varies by only {n('intensity')} m/s², still",
-            f"motion is still at {n('intensity')} m/s²",
-            f"the sensor keeps still, varying by {n('intensity')} m/s²",
-        ]
-    if f["cadence"].value is None:
-        said["cadence"] = ["no step rhythm appears", "there is no regular step rhythm"]
-    else:
-        clear = "clear" if f["regularity"].value >= 0.6 else "loose"
-        said["cadence"] = [
-            f"steps repeat at {n('cadence')} steps/s",
-            f"a {clear} rhythm runs at {n('cadence')} steps/s",
-            f"the cadence is {n('cadence')} steps/s",
-        ]
-    return said
-
-
-_OPENINGS = (
-    "{A}:",
-    "The person is {a}:",
-    "Someone is {a}:",
-    "A person {a}:",
-    "Signal of {a}:",
-    "During {a}:",
-)
-_BLIND_OPENINGS = ("", "", "Six seconds:", "The sensor reports:", "In this window,", "Here")
-_JOINS = ("; ", "; ", ". ", ". ", ", and ", ", while ")
-
-
 def _count(text):
-    return sum(any(character.isalnum() for character in word) for word in text.split())
-
-
-def _fit(text, slots, low, high):
-    """Append clauses until the number of words lies between low and high; None if no choice does it.
-
-    Depth-first, in the order given, so that the first slots are kept whenever possible. ``slots`` holds
-    (join, variants) pairs.
-    """
-    words = _count(text)
-    if words > high:
-        return None
-    if low <= words:
-        return text
-    for i, (join, variants) in enumerate(slots):
-        for variant in variants:
-            if (found := _fit(text + join + variant, slots[i + 1 :], low, high)) is not None:
-                return found
-    return None
+    return len(text.split())
 
 
 def describe(facts, activity=None, seed=0):
@@ -162,19 +71,100 @@ def describe(facts, activity=None, seed=0):
     if activity is not None and not 1 <= _count(activity) <= 8:
         raise ModelError(f"an activity must be named in one to eight words, not {activity!r}.")
     rng = random.Random(f"{seed}-caption")
-    opening = rng.choice(_BLIND_OPENINGS if activity is None else _OPENINGS)
-    opening = opening.format(a=activity, A=activity and activity[0].upper() + activity[1:])
-    said = phrases(facts)
-    # Gravity and motion come first, because they tell postures and gaits apart; the rest varies.
-    core, rest = ["gravity", "intensity"], [name for name in said if name not in ("gravity", "intensity")]
-    rng.shuffle(core)
-    rng.shuffle(rest)
-    joins = [" " if opening else "", *rng.sample(_JOINS, len(_JOINS))]
-    joins += ["; "] * (len(said) - len(joins))
-    slots = [(join, rng.sample(said[name], len(said[name]))) for join, name in zip(joins, core + rest, strict=False)]
-    text = _fit(opening, slots, *WORDS)
-    text = re.sub(r"(^|[.] )([a-z])", lambda match: match[1] + match[2].upper(), text) + "."
-    return Caption(text, narrate(facts, seed), facts)
+    openings = BLIND_OPENINGS if activity is None else OPENINGS
+    said = {"C": phrases(facts, "clause"), "A": phrases(facts, "adjunct")}
+    for opening in rng.sample(openings, len(openings)):
+        opening = opening.format(a=activity, A=activity and activity[0].upper() + activity[1:])
+        text = _write(opening, said, rng)
+        if text is not None:
+            return Caption(text, _narrate(facts, said["C"], seed), facts)
+    raise ModelError(
+        f"no caption of {WORDS[0]} to {WORDS[1]} words fits the activity {activity!r}. Use a shorter name."
+    )
+
+
+def _write(opening, said, rng):
+    """The first sentence shape, in random order, that phrases can fill with the right number of words, or None."""
+    tiers = (SHAPES, SHORT_SHAPES)
+    if "sensor_problem" in said["C"]:  # nothing is more important
+        tiers = [f"C. {shape}" for shape in SHORT_SHAPES], ["C. C.", "C."]
+    for shape in (shape for tier in tiers for shape in rng.sample(tier, len(tier)) if _joins(opening, shape)):
+        fixed = _count(opening) + _count(shape) - len(_SLOT.findall(shape))
+        chosen = _choose(shape, said, rng) or ()
+        slots = [[(_count(phrase), phrase) for phrase in rng.sample(some, len(some))] for some in chosen]
+        found = _fill(slots, WORDS[0] - fixed, WORDS[1] - fixed)
+        if found:
+            first, *parts = _SLOT.split(shape)
+            return _capitalise(opening + first + "".join(map("".join, zip(found, parts, strict=True))))
+    return None
+
+
+def _order(names, rng):
+    """The facts in the order in which they are wanted: random, but what happens only sometimes comes first."""
+    names = sorted(names, key=lambda name: rng.random() / _WEIGHTS.get(name, 1))
+    course = [name for name in names if name in _COURSE]
+    return [name for name in names if name not in course[1:]]
+
+
+def _joins(opening, shape):
+    """Whether a sentence of this shape can follow this opening."""
+    if not opening or opening.rstrip()[-1] in ":.":
+        return True
+    first = shape.split(".")[0]
+    return first.startswith("C") and not ("while" in opening.lower() and "while" in first)
+
+
+def _choose(shape, said, rng):
+    """A fact for every slot, as the phrases that say it; None if there are too few facts for this shape."""
+    forms = _SLOT.findall(shape)
+    names, free = [None] * len(forms), list(range(len(forms)))
+    if "sensor_problem" in said["C"]:
+        names[free.pop(0)] = "sensor_problem"
+    for name, place in zip(rng.sample(_CORE, len(_CORE)), rng.sample(free, min(len(free), len(_CORE))), strict=False):
+        names[place] = name
+    order, hosts = _order(said["C"], rng), _hosts(shape)
+    for place in sorted(range(len(forms)), key=forms.__getitem__, reverse=True):  # an adjunct follows its clause
+        if names[place] is None:
+            fitting = (name for name in order if said[forms[place]][name] and name not in names)
+            if forms[place] == "A" and names[hosts[place]] in _POSTURE:
+                fitting = (name for name in fitting if name in _BESIDE_POSTURE)
+            names[place] = next(fitting, None)
+    if None in names:
+        return None
+    variants = [said[form][name] for form, name in zip(forms, names, strict=True)]
+    if "C, C" in shape:  # a comma inside a list of clauses would end the clause
+        return [[phrase for phrase in phrases if "," not in phrase] for phrases in variants]
+    return variants
+
+
+def _hosts(shape):
+    """For each slot the place of the first clause in its sentence, which an adjunct there leans on."""
+    hosts, place = [], 0
+    for sentence in re.split("[.;]", shape):
+        forms = _SLOT.findall(sentence)
+        hosts += [place + forms.index("C")] * len(forms) if forms else []
+        place += len(forms)
+    return hosts
+
+
+def _fill(slots, low, high):
+    """One phrase for each slot, in the order given, so that their words add up to low..high; None if none do.
+
+    ``slots`` holds lists of (words, phrase).
+    """
+    if not slots:
+        return [] if low <= 0 <= high else None
+    least, most = (sum(end(words for words, _ in slot) for slot in slots[1:]) for end in (min, max))
+    for words, phrase in slots[0]:
+        if low - most <= words <= high - least:
+            found = _fill(slots[1:], low - words, high - words)
+            if found is not None:
+                return [phrase, *found]
+    return None
+
+
+def _capitalise(text):
+    return re.sub(r"(^|[.] )([a-z])", lambda match: match[1] + match[2].upper(), text)
 
 
 def narrate(facts, seed=0):
@@ -185,32 +175,43 @@ def narrate(facts, seed=0):
     str
         Five or six sentences, each from facts.
     """
+    return _narrate(facts, phrases(facts), seed)
+
+
+def _narrate(facts, said, seed):
     rng = random.Random(f"{seed}-narration")
-    said = phrases(facts)
-    sentences = []
-    thirds = [facts[f"intensity_third_{i}"].value for i in (1, 2, 3)]
-    turning = [facts[f"rotation_third_{i}"].value for i in (1, 2, 3)]
-    for i, (spread, rotation) in enumerate(zip(thirds, turning, strict=True)):
-        when = f"{rng.choice(('to begin, ', 'at first, ', '')) if i == 0 else ''}from {2 * i} to {2 * i + 2} s"
-        joint = rng.choice((", and", ", while"))
-        verb = _change(thirds[i - 1] if i else None, spread)
-        sentences.append(
-            f"{when} the motion {verb} {level(spread)}, with a spread of {say(spread)} m/s²"
-            f"{joint} rotation averages {say(rotation)} rad/s"
+    one = lambda name: rng.choice(said[name])
+    lasting = ["tilt", *(name for name in ("rotation_axis", "strongest_axis") if name in said)]
+    sentences = [
+        *said.get("sensor_problem", ())[:1],
+        *_thirds(facts, rng),
+        rng.choice(OVERALL).format(one("gravity"), one(rng.choice(lasting))),
+    ]
+    events = [name for name in ("transition", "change", "impact") if name in said]
+    events += ["impacts"] if facts["impacts"].value > 1 else []
+    sentences.append(", and ".join(one(name) for name in events[:2]))
+    if is_moving(facts):
+        sentences.append(", and ".join(one(name) for name in ("cadence", "symmetry") if name in said))
+    return " ".join(_capitalise(sentence) + "." for sentence in sentences[:6])
+
+
+def _thirds(facts, rng):
+    """Three sentences, one for each two seconds."""
+    before = None
+    for i, whens in enumerate(WHEN):
+        spread = facts[f"intensity_third_{i + 1}"].value
+        yield rng.choice(THIRDS).format(
+            when=rng.choice(whens),
+            motion=_motion(before, spread),
+            spread=say(spread),
+            rotation=say(facts[f"rotation_third_{i + 1}"].value),
         )
-    more = rng.choice(["tilt", "rotation_axis"] if is_moving(facts) else ["tilt", "still_seconds"])
-    sentences.append(f"throughout, {rng.choice(said['gravity'])}, and {rng.choice(said[more])}")
-    sentences.append(rng.choice(said["impact"]))
-    if is_moving(facts) or rng.random() < 0.5:
-        sentences.append(rng.choice(said["cadence"]))
-    return " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in sentences)
+        before = spread
 
 
-def _change(before, now):
-    """The verb between two spreads: what is said must agree with both the trend and the two words for it."""
-    if before is None:
-        return "is"
-    direction = trend(before, now)
-    if direction == "steady":
-        return "remains" if level(before) == level(now) else "is now"
-    return "grows and is" if direction == "rising" else "eases and is"
+def _motion(before, now):
+    """What moves in a third, and how that differs from the third before."""
+    same = before is not None and ("same" if level(before) == level(now) else "other")
+    if level(now) == "still":
+        return REST[same or "first"]
+    return MOTION[f"{trend(before, now)}, {same}" if same else "first"].format(level=level(now))

@@ -27,7 +27,7 @@ from llasa_lib.encoder.classification import (
 from llasa_lib.encoder.efficiency import draw_labels, label_efficiency, random_like
 from llasa_lib.encoder.masking import choose_hidden, hide, mask_spans
 from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel, look_around
-from llasa_lib.encoder.pretraining import PretrainingWindows, embed, masking_collate, pretrain
+from llasa_lib.encoder.pretraining import MaskedPretraining, PretrainingWindows, embed, pretrain
 from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool, probe_across_people
 from llasa_lib.encoder.published import NAMES as PUBLISHED_NAMES
 from llasa_lib.encoder.windows import GRAVITY, check_windows, denormalise, normalise
@@ -39,6 +39,7 @@ __all__ = [
     "LimuBertForPreTraining",
     "LimuBertForSequenceClassification",
     "LimuBertModel",
+    "MaskedPretraining",
     "PretrainingWindows",
     "RawGru",
     "check_windows",
@@ -53,7 +54,6 @@ __all__ = [
     "linear_probe",
     "look_around",
     "mask_spans",
-    "masking_collate",
     "nearest_neighbours",
     "normalise",
     "pool",

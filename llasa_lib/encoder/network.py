@@ -195,6 +195,12 @@ class LimuBertEmbeddings(nn.Module):
         return self.norm(self.norm(tokens) + positions)
 
 
+def _take(values, positions):
+    """(B, N, ...) at ``positions`` (B, M) of each window -> (B, M, ...)."""
+    index = positions.reshape(*positions.shape, *[1] * (values.ndim - 2))
+    return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
+
+
 class LimuBertAttention(nn.Module):
     """Multi-head self-attention over time, without mask: every step sees every other."""
 
@@ -211,14 +217,16 @@ class LimuBertAttention(nn.Module):
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden, output_attentions=False):
+    def forward(self, asking, states, output_attentions=False):
+        """What each of the steps ``asking`` (B, M, H) finds in ``states`` (B, T, H): (B, M, H) and the weights."""
+
         def split(x):  # (B, T, H) -> (B, heads, T, H / heads)
             return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-        query, key, value = split(self.query(hidden)), split(self.key(hidden)), split(self.value(hidden))
+        query, key, value = split(self.query(asking)), split(self.key(states)), split(self.value(states))
         weights = None
         if output_attentions or self.config._attn_implementation == "eager":
-            scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5  # (B, heads, T, T)
+            scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5  # (B, heads, M, T)
             weights = scores.float().softmax(-1).to(scores.dtype)
             mixed = weights @ value
         else:  # the fused kernel never writes the T x T weights to memory
@@ -243,15 +251,19 @@ class LimuBertBlock(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
         self.norm2 = LimuBertLayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, hidden, output_attentions=False):
+    def forward(self, states, output_attentions=False, positions=None):
+        """(B, N, H) -> (B, N, H), or (B, M, H) at ``positions`` (B, M): all are looked at, but only these go on."""
+        seen = self.norm1(states) if self.kind == "pre_norm" else states
+        asking = seen
+        if positions is not None:
+            states, asking = _take(states, positions), _take(seen, positions)
+        mixed, weights = self.attention(asking, seen, output_attentions)
         if self.kind == "pre_norm":
-            mixed, weights = self.attention(self.norm1(hidden), output_attentions)
-            hidden = hidden + self.output(mixed)
-            return hidden + self._feed_forward(self.norm2(hidden)), weights
-        mixed, weights = self.attention(hidden, output_attentions)
-        kept = mixed if self.kind == "published" else hidden
-        hidden = self.norm1(kept + self.output(mixed))
-        return self.norm2(hidden + self._feed_forward(hidden)), weights
+            states = states + self.output(mixed)
+            return states + self._feed_forward(self.norm2(states)), weights
+        kept = mixed if self.kind == "published" else states
+        states = self.norm1(kept + self.output(mixed))
+        return self.norm2(states + self._feed_forward(states)), weights
 
     def _feed_forward(self, hidden):
         return self.fc2(F.gelu(self.fc1(hidden)))
@@ -332,7 +344,7 @@ class LimuBertModel(LimuBertPreTrainedModel):
     def get_input_embeddings(self):
         return self.embeddings.projection
 
-    def forward(self, imu_values, hidden=None, output_attentions=False, **kwargs):
+    def forward(self, imu_values, hidden=None, output_attentions=False, positions=None, **kwargs):
         """Encode windows.
 
         Parameters
@@ -340,17 +352,21 @@ class LimuBertModel(LimuBertPreTrainedModel):
         imu_values : (B, T, 6) tensor, *normalised*: acceleration / 9.8, rotation in rad/s. T at most 120.
         hidden : (B, T) bool tensor, optional; True for steps that are not to be seen, in pretraining.
         output_attentions : bool, also give the attention weights, one (B, heads, N, N) tensor per layer.
+        positions : (B, M) int64 tensor, optional; tokens whose states are wanted. The last layer is calculated for
+            these only, which saves most of it when few tokens are hidden.
 
         Returns
         -------
-        BaseModelOutput with ``last_hidden_state`` (B, N, H), N = T / patch_size tokens, and, if asked for,
-        ``attentions``.
+        BaseModelOutput with ``last_hidden_state`` (B, N, H), N = T / patch_size tokens, or (B, M, H) if there are
+        ``positions``, and, if asked for, ``attentions``.
         """
         # Converted here: in half precision the fine channels would be smaller than the rounding of their window.
         features = self.input(imu_values, hidden).to(self.embeddings.projection.weight.dtype)
         states, maps = self.embeddings(features, hidden), []
-        for layer in range(self.config.num_hidden_layers):
-            states, weights = self.blocks[layer % len(self.blocks)](states, output_attentions)
+        last = self.config.num_hidden_layers - 1
+        for layer in range(last + 1):
+            block, asked = self.blocks[layer % len(self.blocks)], positions if layer == last else None
+            states, weights = block(states, output_attentions, asked)
             maps.append(weights)
         return BaseModelOutput(last_hidden_state=states, attentions=tuple(maps) if output_attentions else None)
 
@@ -365,7 +381,7 @@ class LimuBertForPreTrainingOutput(ModelOutput):
 
 
 class LimuBertReconstructionHead(nn.Module):
-    """States back to channels: (B, N, H) -> (B, T, F)."""
+    """States back to channels: (B, N, H) -> (B, N * patch_size, F)."""
 
     def __init__(self, config):
         super().__init__()
@@ -391,7 +407,7 @@ class LimuBertForPreTraining(LimuBertPreTrainedModel):
         self.fc.requires_grad_(False)
         self.post_init()
 
-    def forward(self, imu_values, mask=None, labels=None, hidden=None, **kwargs):
+    def forward(self, imu_values, mask=None, labels=None, hidden=None, loss_only=False, **kwargs):
         """Reconstruct windows.
 
         Parameters
@@ -400,12 +416,16 @@ class LimuBertForPreTraining(LimuBertPreTrainedModel):
         mask : (B, T) bool tensor, True where the loss counts; None counts every step.
         labels : (B, T, 6) tensor, the windows before anything was hidden.
         hidden : (B, T) bool tensor, True where ``imu_values`` was zeroed.
+        loss_only : bool, for training with ``mask`` and ``labels``: only what the loss needs is calculated, which is
+            the same number sooner.
 
         Returns
         -------
         LimuBertForPreTrainingOutput; its ``loss`` is the mean squared error over the counted steps, in what the
         network reads: normalised units in the published network, otherwise see :class:`LimuBertInput`.
         """
+        if loss_only:
+            return LimuBertForPreTrainingOutput(loss=self._masked_loss(imu_values, mask, labels, hidden))
         states = self.limu_bert(imu_values, hidden).last_hidden_state
         features = self.head(states)  # (B, T, F)
         loss = None
@@ -413,6 +433,18 @@ class LimuBertForPreTraining(LimuBertPreTrainedModel):
             error = (features.float() - self.limu_bert.input(labels, hidden).float()).square()
             loss = error.mean() if mask is None else error[mask].mean()
         return LimuBertForPreTrainingOutput(loss, self.limu_bert.input.undo(features), states)
+
+    def _masked_loss(self, imu_values, mask, labels, hidden):
+        patch = self.config.patch_size
+        counted = mask.unflatten(1, (-1, patch))  # (B, N, p)
+        # Counted tokens come first. A window with fewer of them than another gets some that do not count.
+        order = counted.any(-1).byte().argsort(dim=1, descending=True, stable=True)
+        positions = order[:, : counted.any(-1).sum(1).max()]
+        targets = self.limu_bert.input(labels, hidden).unflatten(1, (-1, patch))  # (B, N, p, F)
+        states = self.limu_bert(imu_values, hidden, positions=positions).last_hidden_state
+        features = self.head(states).unflatten(1, (-1, patch))  # (B, M, p, F)
+        error = (features.float() - _take(targets, positions).float()).square()
+        return error[_take(counted, positions)].mean()
 
     @classmethod
     def from_published(cls, path, config=None):

@@ -28,42 +28,16 @@ class PretrainingWindows(torch.utils.data.Dataset):
         return [{"imu_values": self.imu_values[index]} for index in indices]
 
 
-def masking_collate(settings, patch_size=1):
-    """A collate function that masks a whole batch anew each time it is drawn.
-
-    Masks and turns come from torch's global generator.
-
-    Parameters
-    ----------
-    settings : a profile's ``encoder`` section. Spans are counted in tokens.
-    patch_size : int, time steps per token: all of them are hidden, or none.
-    """
-
-    return lambda items: _mask(torch.stack([item["imu_values"] for item in items]), settings, patch_size)
-
-
-def _mask(labels, settings, patch_size):
-    """What is trained on, of windows (B, T, 6)."""
-    if settings.max_turn:
-        rng = np.random.default_rng(torch.randint(2**31, ()).item())
-        labels = torch.from_numpy(signals.turn_randomly(labels.numpy(), rng, settings.max_turn).astype(np.float32))
-    size = len(labels), labels.shape[1] // patch_size
-    mask = mask_spans(*size, settings.mask_ratio, settings.max_span, settings.span_decay)
-    mask = mask.repeat_interleave(patch_size, dim=1)  # (B, T)
-    hidden = choose_hidden(mask, settings.mask_zero_probability)
-    return {
-        "imu_values": labels.masked_fill(hidden[..., None], 0.0),
-        "mask": mask,
-        "labels": labels,
-        "hidden": hidden,
-    }
-
-
-class _Masked(nn.Module):
-    """Masks each batch as it is trained on.
+class MaskedPretraining(nn.Module):
+    """A LIMU-BERT that hides steps of each batch as it is trained on it; its output holds the loss.
 
     The loader is a batch ahead of every checkpoint: masked there, a resumed run would draw other masks than the
     uninterrupted one.
+
+    Parameters
+    ----------
+    model : LimuBertForPreTraining
+    settings : a profile's ``encoder`` section. Spans are counted in tokens.
     """
 
     def __init__(self, model, settings):
@@ -71,8 +45,26 @@ class _Masked(nn.Module):
         self.model, self.settings = model, settings
 
     def forward(self, imu_values):
-        batch = _mask(imu_values.cpu(), self.settings, self.model.config.patch_size)
-        return self.model(**{name: value.to(imu_values.device) for name, value in batch.items()})
+        """Windows (B, T, 6), normalised -> LimuBertForPreTrainingOutput."""
+        return self.model(**self.hide(imu_values), loss_only=True)
+
+    def hide(self, imu_values):
+        """What the network is trained on: a dict of ``imu_values``, ``mask``, ``labels`` and ``hidden``.
+
+        Masks and turns come from torch's global generator on the CPU, so that every device draws the same.
+        """
+        settings, device, patch = self.settings, imu_values.device, self.model.config.patch_size
+        labels = imu_values
+        if settings.max_turn:
+            rng = np.random.default_rng(torch.randint(2**31, ()).item())
+            turned = signals.turn_randomly(labels.cpu().numpy(), rng, settings.max_turn)
+            labels = torch.from_numpy(turned.astype(np.float32)).to(device)
+        size = len(labels), labels.shape[1] // patch
+        mask = mask_spans(*size, settings.mask_ratio, settings.max_span, settings.span_decay)
+        mask = mask.repeat_interleave(patch, dim=1)  # (B, T): all steps of a token are hidden, or none
+        hidden = choose_hidden(mask, settings.mask_zero_probability).to(device)
+        seen = labels.masked_fill(hidden[..., None], 0.0)
+        return {"imu_values": seen, "mask": mask.to(device), "labels": labels, "hidden": hidden}
 
 
 def pretrain(windows, settings, folder, seed=0, config=None):
@@ -98,8 +90,11 @@ def pretrain(windows, settings, folder, seed=0, config=None):
     model = LimuBertForPreTraining(config)
     model.limu_bert.input.fit(values)
     steps = settings.epochs * math.ceil(len(values) / (settings.batch_size * settings.accumulate))
+    masked = MaskedPretraining(model, settings)
+    if settings.compile:
+        model.compile(backend=settings.compile)  # in place: names of weights and checkpoints stay
     history = training.fit(
-        _Masked(model, settings),
+        masked,
         PretrainingWindows(values),
         folder,
         settings,
