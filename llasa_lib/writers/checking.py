@@ -4,9 +4,9 @@ import itertools
 from bisect import bisect_right
 from collections import Counter
 
-from llasa_lib.captions import check_text as verify
+from llasa_lib.captions import verify
 
-_VERDICTS = {True: "supported", False: "contradicted", None: "not checkable"}
+VERDICTS = ("supported", "contradicted", "not checkable")
 
 
 def claims(units, window):
@@ -35,7 +35,7 @@ def claims(units, window):
 
 def contradicted(units, window):
     """The claims among :func:`claims` that the samples contradict."""
-    return [(number, claim) for number, claim in claims(units, window) if claim.holds is False]
+    return [(number, claim) for number, claim in claims(units, window) if claim.verdict == "contradicted"]
 
 
 def drop_contradicted(units, window):
@@ -47,8 +47,8 @@ def drop_contradicted(units, window):
 
 def count(units, window):
     """How many claims are supported, contradicted and not checkable."""
-    found = Counter(_VERDICTS[claim.holds] for _, claim in claims(units, window))
-    return {verdict: found[verdict] for verdict in _VERDICTS.values()}
+    found = Counter(claim.verdict for _, claim in claims(units, window))
+    return {verdict: found[verdict] for verdict in VERDICTS}
 
 
 def list_false(found, units):
