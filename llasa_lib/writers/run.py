@@ -216,7 +216,7 @@ class _Run:
         if false:
             better = self._repair([*chat, {"role": "assistant", "content": line["draft"]}], units, false, line)
             clean = checking.drop_contradicted(better, window)
-            if clean and len(clean) >= len(kept):
+            if checking.count(clean, window)["supported"] >= max(1, checking.count(kept, window)["supported"]):
                 kept = clean
                 line |= {"repaired": True, "dropped": len(better) - len(clean)}
         claims = checking.count(kept, window)
