@@ -11,11 +11,12 @@
 #   make clean    remove what is built; make distclean also .venv and artifacts
 #
 # LLASA_PROFILE=smoke|cpu|colab|paper chooses the machine (default: cpu, or colab beside a GPU).
-# PYTHON=/path/to/python3.12 chooses the interpreter.
+# PYTHON=/path/to/python3.12 chooses the interpreter; WORKERS=4 runs the unit tests in four processes instead of two.
 
 SHELL := /bin/sh
 VENV ?= .venv
 PORT ?= 8000
+WORKERS ?= 2
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
 
@@ -45,7 +46,7 @@ book: $(STAMP)
 test: lint unit notebooks
 
 unit: $(STAMP)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests
 
 notebooks: $(STAMP)
 	LLASA_PROFILE=smoke $(RUN) -m pytest --nbmake --nbmake-timeout=300 --durations=10 book/*.ipynb

@@ -107,6 +107,37 @@ def caption(profile: ProfileOption = None):
 
 
 @app.command()
+def write(
+    journal: Annotated[Path, typer.Argument(help="JSON lines; what is in it already is not paid for again.")],
+    kind: Annotated[str, typer.Option(help="caption, narration or questions.")] = "caption",
+    model: Annotated[str | None, typer.Option(help="Its name on the server. Default: LLASA_WRITER_MODEL.")] = None,
+    windows: Annotated[int | None, typer.Option(min=1, help="Only so many, from the first. Default: all.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Tell the writer the activity.")] = False,
+    prices: Annotated[
+        tuple[float, float] | None, typer.Option(help="Of a million tokens, read and written, in any currency.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="The most the journal may cost, in that currency.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="The most tokens it may cost, read and written.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it may cost, and send nothing.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at the same time.")] = 8,
+    profile: ProfileOption = None,
+):
+    """Beside stage 3: a language model behind OPENAI_BASE_URL (key: OPENAI_API_KEY) writes, and is checked."""
+    from . import writers
+
+    price = writers.Price(*prices) if prices else None
+    limit = writers.Budget(tokens, budget, price)
+    split = _pipeline(profile).prepare()["train"]
+    split = split.select(range(min(windows or len(split), len(split))))
+    if estimate:
+        console.print(str(writers.estimate(split, kind, price, labels)), highlight=False)
+        return
+    server = writers.Server(model)
+    written = writers.write(split, journal, server, kind, limit, labels, concurrency=concurrency)
+    console.print(str(written), highlight=False, markup=False)
+
+
+@app.command()
 def align(profile: ProfileOption = None):
     """Stage 4: projector in front of the frozen language model."""
     run = _pipeline(profile)

@@ -31,3 +31,7 @@ class ArtifactError(LlasaError):
 
 class ModelError(LlasaError, ValueError):
     """A model or processor got inputs that it cannot use."""
+
+
+class WriterError(LlasaError):
+    """A language model behind a server cannot be asked, or what it answers cannot be used."""

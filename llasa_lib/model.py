@@ -408,7 +408,8 @@ class LlasaModel(LlasaPreTrainedModel):
         dtype = self.projector_dtype()
         states = None
         if self.config.steps_per_token:
-            states = self.encoder(imu_values=imu_values.to(dtype)).last_hidden_state
+            # The window as it comes: rounded to half precision it would hold no sway of somebody who stands.
+            states = self.encoder(imu_values=imu_values).last_hidden_state.to(dtype)
         return self.projector(states, imu_summary.to(dtype))
 
     def projector_dtype(self):

@@ -142,19 +142,23 @@ class Pipeline:
         _save_splits(splits, folder)
 
     def _pretrain(self, folder, work):
-        limu_bert, history = self._pretrained(self.profile.encoder, work)
+        settings = self.profile.encoder
+        limu_bert, history = self._pretrained(settings, self._unlabelled(settings, work), work / "training")
         limu_bert.save_pretrained(folder)
         _write_json(history, folder / "history.json")
 
-    def _pretrained(self, settings, work):
-        """An encoder under other settings than the profile's own, and its loss curve."""
+    def _unlabelled(self, settings, work):
+        """Windows of the training subjects for pretraining, cut once for all settings of the same stride."""
         subjects = sorted(set(self.prepare()["train"]["subject"]))
         # No label is needed, so the transitions between the labelled activities are read as well.
-        windows = self._windows(work / "windows", subjects, stride=settings.stride, labelled=False)
+        return self._windows(work / "windows" / str(settings.stride), subjects, stride=settings.stride, labelled=False)
+
+    def _pretrained(self, settings, windows, work):
+        """An encoder under any settings, and its loss curve."""
         config = encoder.LimuBertConfig(
             max_position_embeddings=self.profile.data.length, **settings.network.model_dump()
         )
-        return encoder.pretrain(windows, settings, work / "training", self.profile.seed, config)
+        return encoder.pretrain(windows, settings, work, self.profile.seed, config)
 
     def _represent(self, folder, work):
         settings, splits = self.profile.represent, self.prepare()
@@ -169,22 +173,23 @@ class Pipeline:
         # What is finished stays in the work folder, so that an interrupted stage need not train it again.
         published = work / "published"
         if not published.exists():
-            limu_bert, history = self._pretrained(settings.published, work / "pretraining")
+            windows = self._unlabelled(settings.published, work)
+            limu_bert, history = self._pretrained(settings.published, windows, work / "training")
             with files.atomic(published) as temporary:
                 limu_bert.save_pretrained(temporary)
                 _write_json(history, temporary / "history.json")
-            shutil.rmtree(work / "pretraining")
         shutil.copytree(published, folder / "published")
         _write_json([self._variant(name, sides, work) for name in settings.variants], folder / "variants.json")
 
     def _variant(self, name, sides, work):
         """Train one variant for a while and probe it, trained and untrained, across all but the test subjects."""
-        kept = work / f"{name}.json"
+        kept = work / "variants" / f"{name}.json"
         if not kept.exists():
             settings = self.profile.variant(name)
             settings = settings.model_copy(update={"epochs": self.profile.represent.comparison_epochs})
+            windows = self._unlabelled(settings, work)
             started = time.perf_counter()
-            limu_bert, _ = self._pretrained(settings, work / name)
+            limu_bert, _ = self._pretrained(settings, windows, kept.with_suffix(".training"))
             row = {"variant": name, "seconds": time.perf_counter() - started}
             fresh = encoder.random_like(limu_bert, sides["train"][0], self.profile.seed)
             imu, activities, subjects = (
@@ -195,7 +200,6 @@ class Pipeline:
                 row[kind] = encoder.probe_across_people(states, activities, subjects)
             with files.atomic(kept) as temporary:
                 _write_json(row, temporary)
-            shutil.rmtree(work / name)
         return _read_json(kept)
 
     def _caption(self, folder, work):

@@ -1,6 +1,7 @@
 """One training loop for every stage, on ``transformers.Trainer``.
 
-- Only trainable weights are written to checkpoints: a frozen language model is not saved again and again.
+- Only what training changes is written to checkpoints - trainable weights, and buffers such as running means: a frozen
+  language model is not saved again and again.
 - A run that was interrupted goes on from its last checkpoint; a finished run removes them.
 - Parameter groups by name, so that projector and adapter get their own learning rate.
 - A loss that is not a number stops the run with a sentence, and the last good checkpoint stays.
@@ -42,6 +43,14 @@ class _StopOnNaN(TrainerCallback):
             )
 
 
+class _LogLast(TrainerCallback):
+    """A history ends with the last step, also where the run is shorter than the logging interval."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == state.max_steps:
+            control.should_log = True
+
+
 class _Progress(TrainerCallback):
     """One bar per run, with the last loss; the Trainer's own prints a dictionary at every logging step."""
 
@@ -77,12 +86,9 @@ class _Trainer(Trainer):
         self.groups = groups or {}
         super().__init__(*args, **kwargs)
 
-    def trainable(self):
-        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
-
     def create_optimizer(self, model=None):
         if self.optimizer is None:
-            rest = self.trainable()
+            rest = _trainable(self.model)
             groups = []
             for part, rate in self.groups.items():
                 mine = [rest.pop(name) for name in list(rest) if part in name]
@@ -97,14 +103,24 @@ class _Trainer(Trainer):
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         with files.atomic(folder / TRAINABLE) as temporary:
-            save_file({name: value.detach().contiguous() for name, value in self.trainable().items()}, temporary)
+            save_file({name: value.detach().contiguous() for name, value in _changing(self.model).items()}, temporary)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         load_trainable(model or self.model, Path(resume_from_checkpoint) / TRAINABLE)
 
 
+def _trainable(model):
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def _changing(model):
+    """Trainable parameters, and buffers that belong to the model's state: scales and running means."""
+    state = model.state_dict().keys()  # without what follows from the configuration, such as tables of angles
+    return _trainable(model) | {name: value for name, value in model.named_buffers() if name in state}
+
+
 def load_trainable(model, path):
-    """Copy saved trainable weights into a model; every saved name must be one of its trainable parameters.
+    """Copy what a checkpoint saved into a model: trainable parameters and buffers, with no name missing or left over.
 
     Raises
     ------
@@ -115,7 +131,7 @@ def load_trainable(model, path):
         saved = load_file(path)
     except Exception as error:
         raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
-    own = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    own = _changing(model)
     shapes = [{name: tuple(value.shape) for name, value in side.items()} for side in (own, saved)]
     if shapes[0] != shapes[1]:
         odd = min({name for name, _ in shapes[0].items() ^ shapes[1].items()})
@@ -147,7 +163,8 @@ def fit(
     Parameters
     ----------
     model : transformers.PreTrainedModel or peft.PeftModel
-        Its forward returns an output with ``loss``. Only parameters with ``requires_grad`` are trained and saved.
+        Its forward returns an output with ``loss``. Only parameters with ``requires_grad`` are trained; they and the
+        buffers are saved.
     dataset : torch or datasets Dataset
     folder : path
         Checkpoints live here while the run lasts.
@@ -168,7 +185,7 @@ def fit(
     Returns
     -------
     list of dict
-        ``step``, ``epoch``, ``loss``, ``learning_rate`` at every logged step.
+        ``step``, ``epoch``, ``loss``, ``learning_rate`` at every logged step, of which the last step is one.
 
     Raises
     ------
@@ -213,7 +230,7 @@ def fit(
         args=arguments,
         train_dataset=dataset,
         data_collator=collate,
-        callbacks=[_StopOnNaN(), *([_Progress(description)] if description else []), *callbacks],
+        callbacks=[_StopOnNaN(), _LogLast(), *([_Progress(description)] if description else []), *callbacks],
         groups=groups,
     )
     trainer.remove_callback(PrinterCallback)

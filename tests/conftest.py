@@ -1,12 +1,10 @@
 """Shared fixtures: real HAPT recordings of three people, read once."""
 
 import copy
-import os
 import sys
 import warnings
 
 import pytest
-from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
@@ -51,16 +49,15 @@ def corpus(hapt_windows):
 
 
 @pytest.fixture(scope="session")
-def smoke_home(tmp_path_factory):
-    """A folder for ``LLASA_HOME`` in which every stage of the smoke profile is made, once per session."""
+def smoke_home(tmp_path_factory, worker_id):
+    """A folder for ``LLASA_HOME`` in which every stage of the smoke profile is made, once for all processes."""
     from llasa_lib.pipeline import Pipeline
 
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # one folder for all workers: the second finds every stage done
-        base = base.parent
-    with FileLock(base / "home.lock"):
-        Pipeline("smoke", folder=base / "home" / "artifacts" / "smoke").run()
-    return base / "home"
+    # Above the folders of the test processes lies the session's own; a stage's lock lets one of them make it.
+    alone = worker_id == "master"
+    home = tmp_path_factory.mktemp("home") if alone else tmp_path_factory.getbasetemp().parent / "home"
+    Pipeline("smoke", folder=home / "artifacts" / "smoke").run()
+    return home
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What labels are worth: the draw of the labels, the table of methods, and a run that is interrupted in the middle."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from llasa_lib import encoder, profiles, signals
 from llasa_lib.encoder import efficiency
 from llasa_lib.errors import ProfileError
+from llasa_lib.pipeline import Pipeline
+from llasa_lib.signals import shards
 
 SETTINGS = profiles.load("smoke").represent.model_copy(update={"shares": [0.2, 1.0], "draws": 2, "steps": 2})
 METHODS = {
@@ -224,6 +227,33 @@ def test_what_represent_made_is_loaded_and_leaves_no_work_behind(smoke_run, monk
     assert not list((smoke_run.folder / ".work").glob("represent-*"))
 
 
+def test_windows_are_cut_once_for_all_variants_of_a_stride(smoke_run, tmp_path, monkeypatch):
+    """An interruption between two variants leaves what is finished, and the windows."""
+    run = Pipeline("smoke", folder=tmp_path / "smoke")
+    shutil.copytree(smoke_run.folder / "prepare", run.folder / "prepare")
+    shutil.copytree(smoke_run.folder / "pretrain", run.folder / "pretrain")
+    cut, trained, left, pretrain = [], [], iter(range(2)), encoder.pretrain
+    make_windows = shards.make_windows
+    monkeypatch.setattr(shards, "make_windows", lambda *args: cut.append(1) or make_windows(*args))
+    monkeypatch.setattr(encoder, "label_efficiency", lambda *args: [])
+
+    def train(windows, settings, *args):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        trained.append(len(windows))
+        return pretrain(windows, settings.model_copy(update={"epochs": 0.1}), *args)
+
+    monkeypatch.setattr(encoder, "pretrain", train)
+    with pytest.raises(KeyboardInterrupt):
+        run.represent()
+    left = iter(range(9))
+    _, variants, _ = run.represent()
+    people = len(set(run.prepare()["train"]["subject"]))
+    assert len(cut) == people
+    assert len(trained) == 1 + len(variants) == 4
+    assert len(set(trained)) == 1
+
+
 def test_a_variant_is_the_encoders_section_with_its_changes():
     profile = profiles.load("smoke")
     assert profile.variant("chosen") == profile.encoder
@@ -233,17 +263,64 @@ def test_a_variant_is_the_encoders_section_with_its_changes():
     assert profile.variant("turned by up to 15 degrees").max_turn == 15
 
 
+VARIANT = "represent.variants.turned 1"
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "sentence"),
     [
-        ("{network: {fine_chanels: true}}", "fine_chanels"),
-        ("{mask_ration: 0.2}", "mask_ration"),
-        ("{mask_ratio: 1.5}", "mask_ratio"),
-        ("{network: {block: post_norm}}", "block"),
+        ("{network: {fine_chanels: true}}", f"{VARIANT}.network.fine_chanels: is not a known key"),
+        ("{mask_ration: 0.2}", f"{VARIANT}.mask_ration: is not a known key"),
+        ("{mask_ratio: 1.5}", f"{VARIANT}.mask_ratio: input should be less than 1"),
+        ("{network: {block: post_norm}}", f"{VARIANT}.network.block: input should be 'published'"),
+        ("{network: 3}", f"{VARIANT}.network: input should be a valid dictionary"),
+        ("{network: [patch_size, 1]}", f"{VARIANT}.network: input should be a valid dictionary"),
+        ("{network: }", f"{VARIANT}.network: input should be a valid dictionary"),
+        ("{network: {patch_size: four}}", f"{VARIANT}.network.patch_size: input should be a valid integer"),
+        ("{network: {patch_size: 7}}", f"{VARIANT}.network.patch_size: 7 does not divide the 120 steps"),
+        ("{network: {num_attention_heads: 5}}", f"{VARIANT}.network: hidden_size 128 is no multiple of the 5"),
+        ("{max_turn: [1, 2]}", f"{VARIANT}.max_turn: input should be a valid number"),
+        ("{epochs: 3}", "variant 'turned 1' sets epochs"),
+        ("3", f"{VARIANT}: input should be a valid dictionary"),
+        ("", f"{VARIANT}: input should be a valid dictionary"),
     ],
 )
-def test_a_variant_with_an_unknown_key_is_refused_when_the_profile_is_read(tmp_path, change, message):
-    text = (profiles.FOLDER / "smoke.yaml").read_text().replace("chosen: {}", f"chosen: {change}")
-    (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(ProfileError, match=message):
+def test_a_mistake_in_a_variant_is_named_with_the_variant_when_the_profile_is_read(tmp_path, change, sentence):
+    assert sentence in refused(tmp_path, "turned by up to 15 degrees: {max_turn: 15}", f"turned 1: {change}")
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "'a\\b'", "' '", "'15 % turned?'"])
+def test_a_variant_needs_a_name_that_a_file_may_have(tmp_path, name):
+    assert "needs a name that a file may have" in refused(tmp_path, "chosen: {}", f"{name}: {{}}")
+
+
+@pytest.mark.parametrize(
+    ("shares", "sentence"),
+    [
+        ("[0, 1]", "represent.shares.0: input should be greater than 0"),
+        ("[0.1, 7]", "represent.shares.1: input should be less than or equal to 1"),
+        ("[.nan]", "represent.shares.0: input should be a finite number"),
+        ("[0.1, 0.1]", "represent.shares: a share is listed twice"),
+        ("[]", "represent.shares: list should have at least 1 item"),
+        ("0.1", "represent.shares: input should be a valid list"),
+    ],
+)
+def test_shares_lie_between_nothing_and_all_and_each_is_asked_for_once(tmp_path, shares, sentence):
+    assert sentence in refused(tmp_path, "shares: [0.1, 1.0]", f"shares: {shares}")
+
+
+def test_training_without_end_is_refused(tmp_path):
+    assert "comparison_epochs: input should be a finite number" in refused(
+        tmp_path, "comparison_epochs: 0.5\n  shares", "comparison_epochs: .inf\n  shares"
+    )
+
+
+def refused(tmp_path, old, new):
+    """What is said of the smoke profile with one change in its text."""
+    text = (profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(ProfileError) as caught:
         profiles.load(tmp_path / "mine.yaml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -244,7 +244,7 @@ def test_baselines_learn_from_two_people_what_helps_with_a_third(people, baselin
     assert set(predicted) == {
         "random forest, 132 statistics",
         "logistic regression, 132 statistics",
-        "LIMU-BERT, linear probe",
+        "encoder, linear probe",
     }
     for name, said in predicted.items():
         assert evaluation.macro_f1(true, said) > majority + 0.3, name

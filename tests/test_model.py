@@ -1,5 +1,6 @@
 """The model and its one way in: units, placeholders, labels, padding, saving, and what stays frozen."""
 
+import copy
 import hashlib
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from llasa_lib import evaluation, language_models, model, profiles, questions, signals
+from llasa_lib import encoder, evaluation, language_models, model, profiles, questions, signals, training, tuning
 from llasa_lib.encoder import LimuBertConfig, LimuBertModel
 from llasa_lib.errors import ModelError
 from llasa_lib.model import IGNORE, LlasaConfig, LlasaForConditionalGeneration, LlasaProcessor, LlasaProjector
@@ -18,7 +19,7 @@ TURNS = [
     ("How intense is the motion?", "The spread of acceleration is 2.4 m/s²."),
     ("Who is the person?", "Identity cannot be told."),
 ]
-ALIGN = profiles.load("smoke").align
+ALIGN, TUNE = profiles.load("smoke").align, profiles.load("smoke").tune
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +249,34 @@ def test_the_published_recipe_scales_nothing():
     assert not list(LlasaProjector(config(64, 1, 0)).buffers())
 
 
+def test_half_precision_rounds_the_network_and_not_the_window(tiny_llasa, hapt_windows):
+    """bfloat16 has steps of 0.008 near 1 g: somebody who stands sways less than that."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "patch_size": 4}
+    limu_bert = LimuBertModel(LimuBertConfig(**sizes, block="pre_norm", standardise=True, fine_channels=True)).eval()
+    activities = np.array(hapt_windows["activity"])
+    array = signals.to_array(hapt_windows)
+    limu_bert.input.fit(torch.from_numpy(encoder.normalise(array)))
+    language_model = profiles.LanguageModel(name="tiny", chat="chatml")
+    llasa, processor = model.build(limu_bert, array, language_model, 24, 0, True, seed=0)
+    half = llasa.eval().to(torch.bfloat16)
+    exact = copy.deepcopy(half).float()  # the same weights: only what is computed with them is finer
+    inputs = processor.feature_extractor(array[activities == "standing"][:32])
+    with torch.no_grad():
+        true, found, rounded = (
+            made.get_imu_features(values, inputs["imu_summary"]).float()
+            for made, values in (
+                (exact, inputs["imu_values"]),
+                (half, inputs["imu_values"]),
+                (exact, inputs["imu_values"].bfloat16().float()),
+            )
+        )
+    assert half.get_imu_features(**inputs).dtype == torch.bfloat16
+    error, lost = ((other - true).square().mean().sqrt() / true.std() for other in (found, rounded))
+    assert error < 0.02
+    assert lost > 5 * error, "rounding the windows first would cost far more"
+
+
 def test_a_time_step_token_sees_only_its_own_steps():
     projector = LlasaProjector(config(64, 24, 0))
     states = torch.randn(1, 120, 72)
@@ -409,6 +438,48 @@ def test_the_gradient_reaches_every_weight_of_the_projector_through_the_frozen_m
     for name, weight in llasa.named_parameters():
         assert (weight.grad is not None) == ("projector" in name), name
     assert all(weight.grad.abs().max() > 0 for weight in llasa.model.projector.parameters())
+
+
+def gradients(monkeypatch, train):
+    """Gradient of every trained weight at each update of a training."""
+    found, fit = [], training.fit
+
+    class Look(training.TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+            found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+
+    look = {"callbacks": [Look()], "max_grad_norm": 1e9}
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, **look))
+        train()
+    return found
+
+
+@pytest.mark.parametrize(("stage", "word_weight"), [("align", 0.0), ("align", 1.0), ("tune", None)])
+def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(
+    tiny_llasa, processor, corpus, tmp_path, monkeypatch, stage, word_weight
+):
+    """Answers differ in length, and every token counts the same, whichever half it is in."""
+    eight = corpus.select(range(8))
+    whole, halves = [], []
+    for batch_size, accumulate, kept in ((8, 1, whole), (4, 2, halves)):
+        update = {"batch_size": batch_size, "accumulate": accumulate, "epochs": 1}
+        llasa = copy.deepcopy(tiny_llasa[0])
+
+        def train(llasa=llasa, update=update):
+            if stage == "align":
+                settings = ALIGN.model_copy(update=update | {"warm_up_epochs": 0, "word_weight": word_weight})
+                model.align(llasa, processor, eight, settings, tmp_path, seed=0, caption_share=0.5)
+            else:
+                tuning.tune(llasa, processor, eight, TUNE.model_copy(update=update), tmp_path, seed=0)
+
+        kept += gradients(monkeypatch, train)
+    assert len(whole) == len(halves) == 1
+    assert set(whole[0]) == set(halves[0])
+    for name, gradient in whole[0].items():
+        scale = gradient.abs().max().item()
+        torch.testing.assert_close(halves[0][name], gradient, rtol=0, atol=1e-4 * scale + 1e-9, msg=name)
+    assert any(gradient.any() for gradient in whole[0].values())
 
 
 # --- warm-up ------------------------------------------------------------------------------------------------------

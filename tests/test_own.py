@@ -445,14 +445,14 @@ def piece(hapt_recordings, rng):
 def test_units_are_found_in_99_of_100_real_recordings(hapt_recordings, tmp_path):
     rng = np.random.default_rng(2026)
     right, sure_and_wrong = 0, 0
-    for _ in range(500):
+    for _ in range(200):
         table = piece(hapt_recordings, rng)
         true = [str(rng.choice(names)) for names in (("m/s^2", "g"), ("rad/s", "deg/s"), ("s", "ms", "us", "ns"))]
         found = recordings.inspect(write(tmp_path / "own.csv", rescaled(table, *true)))
         same = [found[what].value for what in ("acceleration", "rotation", "time")] == true
         right += same and np.allclose(found.recording.imu, table[:, 1:], rtol=1e-6, atol=1e-8)
         sure_and_wrong += not same and not found.warnings
-    assert right >= 495
+    assert right >= 198
     assert sure_and_wrong == 0
 
 

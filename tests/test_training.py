@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback
 
-from llasa_lib import profiles, training
+from llasa_lib import encoder, profiles, training
 from llasa_lib.errors import ArtifactError, ModelError
 
 SETTINGS = profiles.Training(epochs=1, batch_size=4, learning_rate=0.05)
@@ -143,6 +143,47 @@ def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
     assert set(saved) == {"slow.weight", "slow.bias", "fast.weight", "fast.bias"}
 
 
+class Scaled(Line):
+    """A line whose input is scaled by what was learned before training, and by what is learned on the way."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale))
+        self.register_buffer("table", torch.arange(3.0), persistent=False)
+        self.norm = nn.BatchNorm1d(1, affine=False)
+
+    def forward(self, input_ids, y):
+        x = self.norm(input_ids.float().mean(1, keepdim=True)) * self.scale
+        return {"loss": nn.functional.mse_loss(self.slow(x) + self.fast(x), y)}
+
+
+def test_a_fresh_model_goes_on_with_the_scales_of_the_interrupted_one(tmp_path):
+    whole, _ = fit(tmp_path / "whole", model=Scaled(2.0))
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "work", model=Scaled(2.0), callbacks=[StopAt(8, interrupt)])
+    saved = load_file(tmp_path / "work" / "checkpoint-5" / training.TRAINABLE)
+    assert {"scale", "norm.running_mean", "norm.running_var"} < set(saved)
+    assert "table" not in saved, "what follows from the configuration is not saved"
+    again, _ = fit(tmp_path / "work", model=Scaled())
+    assert again.scale == 2
+    assert again.norm.num_batches_tracked == whole.norm.num_batches_tracked == 16
+    torch.testing.assert_close(again.state_dict(), whole.state_dict(), rtol=0, atol=1e-7)
+
+
+def test_a_fresh_encoder_goes_on_with_the_scales_of_its_input(tmp_path):
+    config = encoder.LimuBertConfig(hidden_size=8, intermediate_size=8, patch_size=8, standardise=True)
+    trained, fresh = (encoder.LimuBertForPreTraining(config) for _ in range(2))
+    windows = torch.randn(8, 120, 6) * 3 + 1
+    trained.limu_bert.input.fit(windows)
+    data = [{"imu_values": window, "labels": window} for window in windows]
+    settings = SETTINGS.model_copy(update={"batch_size": 1})
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(trained, data, tmp_path, settings, 0, save_every=5, callbacks=[StopAt(6, interrupt)])
+    training.fit(fresh, data, tmp_path, settings, 0)
+    assert torch.equal(fresh.limu_bert.input.mean, trained.limu_bert.input.mean)
+    assert torch.equal(fresh.limu_bert.input.std, trained.limu_bert.input.std)
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, callbacks=[StopAt(8, interrupt)])
@@ -192,6 +233,16 @@ def test_the_history_has_the_steps_of_the_run(uninterrupted):
     history = uninterrupted[1]
     assert [row["step"] for row in history] == [2, 4, 6, 8, 10, 12, 14, 16]
     assert all(set(row) == {"step", "epoch", "loss", "learning_rate"} for row in history)
+
+
+def test_the_last_step_is_always_in_the_history(tmp_path):
+    _, short = fit(tmp_path, data=Points(12), log_every=5)
+    assert [row["step"] for row in short] == [3]
+    assert np.isfinite(short[0]["loss"])
+    _, odd = fit(tmp_path, data=Points(28), log_every=3)
+    assert [row["step"] for row in odd] == [3, 6, 7]
+    _, even = fit(tmp_path, data=Points(24), log_every=3)
+    assert [row["step"] for row in even] == [3, 6]
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path, uninterrupted):

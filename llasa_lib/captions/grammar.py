@@ -24,21 +24,18 @@ PHRASES = {
             "the {x} axis carries gravity at {gravity} m/s²",
             "axis {x} carries gravity at {gravity} m/s²",
             "gravity lies along {x} at {gravity} m/s²",
-            "gravity acts on axis {x} at {gravity} m/s²",
             "gravity is felt on the {x} axis at {gravity} m/s²",
-            "gravity pulls along {x} at {gravity} m/s²",
-            "the pull of gravity on {x} is {gravity} m/s²",
+            "gravity on the {x} axis is {gravity} m/s²",
             "gravity reads {gravity} m/s² on the {x} axis",
             "the {x} axis points {side}, reading {gravity} m/s²",
-            "axis {x} points {side} with {gravity} m/s²",
+            "axis {x} points {side}, reading {gravity} m/s²",
         ),
         (
             "with gravity on {x} at {gravity} m/s²",
             "with gravity along axis {x} at {gravity} m/s²",
             "with gravity of {gravity} m/s² along {x}",
-            "with gravity pulling along {x} at {gravity} m/s²",
             "with the {x} axis carrying gravity at {gravity} m/s²",
-            "with axis {x} pointing {side} at {gravity} m/s²",
+            "with axis {x} pointing {side}, reading {gravity} m/s²",
         ),
     ),
     "tilt": (
@@ -53,7 +50,7 @@ PHRASES = {
     ),
     "transition": (
         ("the posture changes by {turn} degrees", "a change of posture turns the sensor by {turn} degrees"),
-        ("with a change of posture by {turn} degrees",),
+        ("with a change of posture of {turn} degrees",),
     ),
     "intensity": (
         (
@@ -118,17 +115,16 @@ PHRASES = {
             "there is no regular step rhythm",
             "no step rhythm appears",
             "no regular step rhythm shows",
-            "steps show no regular rhythm",
         ),
         ("with no regular step rhythm", "without a step rhythm"),
     ),
     "symmetry, even": (
-        ("the steps are even", "both steps of a stride are alike"),
-        ("with even steps", "with both steps of a stride alike"),
+        ("the steps are even", "successive steps are alike"),
+        ("with even steps", "with successive steps alike"),
     ),
     "symmetry, uneven": (
-        ("the steps are uneven", "every second step differs"),
-        ("with uneven steps", "with every second step different"),
+        ("the steps alternate", "successive steps differ"),
+        ("with alternating steps", "with successive steps different"),
     ),
     "strongest_axis": (
         (
@@ -146,7 +142,6 @@ PHRASES = {
     "rotation": (
         (
             "rotation averages {rotation} rad/s",
-            "turning averages {rotation} rad/s",
             "the mean rotation is {rotation} rad/s",
             "the sensor turns at {rotation} rad/s on average",
         ),
@@ -155,7 +150,6 @@ PHRASES = {
     "rotation_peak": (
         (
             "rotation peaks at {rotation_peak} rad/s",
-            "turning peaks at {rotation_peak} rad/s",
             "the fastest turn reaches {rotation_peak} rad/s",
             "the fastest rotation is {rotation_peak} rad/s",
         ),
@@ -174,7 +168,6 @@ PHRASES = {
             "the largest impact reaches {impact} m/s²",
             "the heaviest impact reaches {impact} m/s² after {impact_time} s",
             "the largest impact, {impact} m/s², comes after {impact_time} s",
-            "the hardest impact hits {impact} m/s²",
             "the strongest impact is {impact} m/s²",
         ),
         ("with the largest impact at {impact} m/s²", "with the heaviest impact reaching {impact} m/s²"),
@@ -184,7 +177,7 @@ PHRASES = {
         ("with acceleration peaking at {impact} m/s²",),
     ),
     "impacts, some": (
-        ("there are {impacts} impacts", "the signal has {impacts} impacts", "the sensor takes {impacts} impacts"),
+        ("there are {impacts} impacts", "the sensor registers {impacts} impacts"),
         ("with {impacts} impacts",),
     ),
     "impacts, one": (("there is 1 impact", "a single impact stands out"), ("with a single impact",)),
@@ -207,13 +200,12 @@ PHRASES = {
     ),
     "trend, steady": (
         (
-            "both halves are alike",
+            "both halves move about equally",
+            "both halves are about alike",
             "both halves move alike",
-            "the motion stays steady throughout",
-            "the two halves are alike",
-            "the motion holds steady",
+            "the two halves are about alike",
         ),
-        ("with both halves alike",),
+        ("with both halves about alike",),
     ),
     "change, starts moving": (
         ("the motion picks up after {change_time} s", "the motion picks up at {change_time} s"),
@@ -245,7 +237,6 @@ SHAPES = (
     "C, A, and C.",
     "A, C, and C.",
     "C, A; C.",
-    "C. Meanwhile, C, A.",
     "C, A. At the same time, C.",
     "C. At the same time, C, and C.",
     "C. In addition, C, A.",
@@ -268,10 +259,9 @@ OPENINGS = (
     "The person is {a}. ",
     "Someone is {a}: ",
     "Someone is {a}. ",
-    "This is {a}: ",
+    "This is someone {a}: ",
     "This window shows {a}: ",
     "Six seconds of {a}: ",
-    "Here someone is {a}: ",
     "While the person is {a}, ",
     "While someone is {a}, ",
     "The person is {a} while ",
@@ -295,13 +285,11 @@ WHEN = (
 THIRDS = (
     "{when}, {motion}, with a spread of {spread} m/s², and rotation averages {rotation} rad/s",
     "{when}, {motion}, with a spread of {spread} m/s², while rotation averages {rotation} rad/s",
-    "{when}, {motion}, varying by {spread} m/s², and turning averages {rotation} rad/s",
+    "{when}, {motion}, varying by {spread} m/s², and rotation averages {rotation} rad/s",
     "{when}, {motion}, with a spread of {spread} m/s² and a mean rotation of {rotation} rad/s",
-    "{when}, {motion}, acceleration varies by {spread} m/s², and rotation averages {rotation} rad/s",
     "{when}, rotation averages {rotation} rad/s, while {motion}, varying by {spread} m/s²",
-    "{when}, turning averages {rotation} rad/s, and {motion} with a spread of {spread} m/s²",
+    "{when}, rotation averages {rotation} rad/s, and {motion} with a spread of {spread} m/s²",
     "{when}, the mean rotation is {rotation} rad/s, and {motion}, varying by {spread} m/s²",
-    "{when}, acceleration varies by {spread} m/s² as {motion}, and rotation averages {rotation} rad/s",
 )
 # The verb agrees with the trend from the third before and with the words for both.
 MOTION = {

@@ -30,7 +30,7 @@ class LinearHead(nn.Module):
         return self.out(self.scale.train(self.training and len(pooled) > 1)(pooled))
 
     def settle(self, states):
-        """Take the size from all of these states, instead of a running mean over the last batches."""
+        """Take the size from all of these states."""
         pooled = self.pool(states)
         if len(pooled) > 1:
             self.scale.running_mean.copy_(pooled.mean(0))
@@ -192,7 +192,7 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
 
 @torch.inference_mode()
 def _settle(model, values, batch_size=256):
-    """A running mean is no parameter and in no checkpoint: after an interruption it would be another one."""
+    """Scales over all training windows, as a linear probe has them, not a running mean over the last batches."""
     if isinstance(model.classifier, LinearHead):
         parts = [model.limu_bert(part.to(model.device)).last_hidden_state for part in values.split(batch_size)]
         model.classifier.settle(torch.cat(parts))

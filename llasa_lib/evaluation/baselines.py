@@ -58,5 +58,5 @@ def fit_baselines(windows, activities, limu_bert, seed=0):
     inputs = _inputs(windows, limu_bert)
     activities = np.asarray(activities)
     fitted = {name: (kind, model.fit(inputs[kind], activities)) for name, (kind, model) in models.items()}
-    fitted["LIMU-BERT, linear probe"] = ("embedding", encoder.linear_probe(inputs["embedding"], activities))
+    fitted["encoder, linear probe"] = ("embedding", encoder.linear_probe(inputs["embedding"], activities))
     return Baselines(fitted, limu_bert)

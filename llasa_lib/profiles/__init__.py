@@ -7,10 +7,10 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import ProfileError
 
@@ -19,9 +19,9 @@ Share = Field(ge=0.0, le=1.0)
 
 
 class Section(BaseModel):
-    """A part of a profile: frozen, and unknown keys are errors."""
+    """A part of a profile: frozen; unknown keys, infinity and NaN are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -71,6 +71,14 @@ class Network(Section):
     gravity_aligned: bool = False
     mask_token: bool = False
 
+    @model_validator(mode="after")
+    def _whole_heads(self):
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is no multiple of the {self.num_attention_heads} attention heads"
+            )
+        return self
+
 
 class Encoder(Training):
     """The encoder and its pretraining (chapter 2). Spans are counted in tokens of ``network.patch_size`` steps."""
@@ -95,11 +103,28 @@ class Represent(Training):
     published: Encoder
     variants: dict[str, dict[str, Any]]
     comparison_epochs: float = Field(gt=0)
-    shares: list[float] = Field(min_length=1)
+    shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
     draws: int = Field(ge=1)
     steps: int = Field(ge=1)
     encoder_learning_rate: float = Field(ge=0)
     recurrent_learning_rate: float = Field(gt=0)
+
+    @field_validator("shares")
+    @classmethod
+    def _each_once(cls, shares):
+        if len(set(shares)) < len(shares):
+            raise ValueError(f"a share is listed twice in {shares}")
+        return shares
+
+    @field_validator("variants")
+    @classmethod
+    def _names_of_files(cls, variants):
+        for name, changes in variants.items():
+            if not name.strip() or set(name) & set('/\\:*?"<>|') or name.startswith("."):
+                raise ValueError(f"the variant {name!r} needs a name that a file may have")
+            if "epochs" in changes:
+                raise ValueError(f"variant {name!r} sets epochs, but all are trained for comparison_epochs")
+        return variants
 
 
 class LanguageModel(Section):
@@ -163,16 +188,28 @@ class Profile(Section):
     evaluate: Evaluate
 
     @model_validator(mode="after")
-    def _variants(self):
+    def _encoders(self):
+        encoders = {"encoder": self.encoder, "represent.published": self.represent.published}
         for name in self.represent.variants:
-            self.variant(name)
+            where = f"represent.variants.{name}"
+            try:
+                encoders[where] = self.variant(name)
+            except ValidationError as error:
+                raise ValueError(f"{where}.{_first_mistake(error)}") from error
+        for where, settings in encoders.items():
+            if self.data.length % settings.network.patch_size:
+                raise ValueError(
+                    f"{where}.network.patch_size: {settings.network.patch_size} does not divide the "
+                    f"{self.data.length} steps of a window"
+                )
         return self
 
     def variant(self, name):
         """The ``encoder`` section with the changes that ``represent.variants`` lists under ``name``."""
-        changes = self.represent.variants[name]
-        network = self.encoder.network.model_dump() | changes.get("network", {})
-        return Encoder.model_validate(self.encoder.model_dump() | changes | {"network": network})
+        changes = dict(self.represent.variants[name])
+        if isinstance(changes.get("network"), dict):  # anything else is refused with the rest
+            changes["network"] = self.encoder.network.model_dump() | changes["network"]
+        return Encoder.model_validate(self.encoder.model_dump() | changes)
 
 
 def names():
@@ -215,7 +252,13 @@ def load(name=None):
     except yaml.YAMLError as error:
         raise ProfileError(f"{path.name} is not valid YAML: {str(error).splitlines()[0]}. Mend the file.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        said = "is not a known key" if first["type"] == "extra_forbidden" else first["msg"].lower()
-        raise ProfileError(f"Profile {path.name}: {where}: {said}. Remove or mend this entry.") from error
+        raise ProfileError(f"Profile {path.name}: {_first_mistake(error)}. Remove or mend this entry.") from error
+
+
+def _first_mistake(error):
+    """Where the first mistake is that pydantic found, and what it is, in one line."""
+    first = error.errors()[0]
+    where = [".".join(str(part) for part in first["loc"])] if first["loc"] else []
+    said = first["msg"].removeprefix("Value error, ")
+    said = "is not a known key" if first["type"] == "extra_forbidden" else said[:1].lower() + said[1:]
+    return ": ".join([*where, said])

@@ -7,9 +7,10 @@ an answer as well ("There is no regular step rhythm."), because a question is ch
 from functools import partial
 
 from llasa_lib.captions import AXES, CONSTANT, RATE, SECONDS, is_moving, say
+from llasa_lib.captions.grammar import LEAST_LEAD, LEAST_SHARE
 
 GRAVITY = 9.80665  # m/s^2 in one g
-CLEAR = 0.3  # confidence from which a frequency is worth a word
+LEAST_TURNING = 0.1  # rad/s; below it there is an axis of most rotation, but nobody turns
 
 NO_RHYTHM = "There is no regular step rhythm."
 
@@ -33,6 +34,8 @@ def _points_up(f):
 
 def _most_varied(f):
     fact = f["strongest_axis"]
+    if fact.confidence < LEAST_LEAD:
+        return "No axis stands out.", ["strongest_axis"]
     return f"Axis {fact.axis} varies most, by {say(fact.value)} m/s².", ["strongest_axis"]
 
 
@@ -41,7 +44,7 @@ def _axis(axis, f):
     if spread.value < CONSTANT:
         return f"Axis {axis} is constant: its sensor may be dead.", [spread.name]
     said = f"Axis {axis} varies by {say(spread.value)} m/s²"
-    if frequency.value is None or frequency.confidence < CLEAR:
+    if frequency.value is None or frequency.confidence < LEAST_SHARE:
         return f"{said}.", [spread.name]
     return f"{said} and swings at {say(frequency.value)} Hz.", [spread.name, frequency.name]
 
@@ -54,11 +57,12 @@ def _still_or_moving(f):
 
 
 def _turning_axis(f):
-    fact = f["rotation_axis"]
-    return (
-        f"It turns mostly about {fact.axis}; rotation averages {say(f['rotation'].value)} rad/s.",
-        ["rotation_axis", "rotation"],
-    )
+    fact, average = f["rotation_axis"], f"rotation averages {say(f['rotation'].value)} rad/s."
+    if f["rotation"].value < LEAST_TURNING:
+        return f"It hardly turns; {average}", ["rotation"]
+    if fact.confidence < LEAST_LEAD:
+        return f"No axis stands out; {average}", ["rotation_axis", "rotation"]
+    return f"It turns mostly about {fact.axis}; {average}", ["rotation_axis", "rotation"]
 
 
 def _regular(f):
@@ -91,8 +95,9 @@ def _halves(f):
 
 def _change_point(f):
     if f["change"].value is None:
-        return "There is no clear change.", ["change"]
-    return f"The sensor {f['change'].value} after {f['change_time'].value} s.", ["change", "change_time"]
+        return "Neither: there is no clear change.", ["change"]
+    verb = "picks up" if f["change"].value == "starts moving" else "calms down"
+    return f"The motion {verb} after {f['change_time'].value} s.", ["change", "change_time"]
 
 
 def _roughest(f):
@@ -107,13 +112,13 @@ def _roughest(f):
 def _ends(f):
     names = ["intensity_third_1", "intensity_third_3"]
     first, last = (say(f[name].value) for name in names)
-    return f"The spread is {first} m/s² from 0 to 2 s. It is {last} m/s² from 4 to 6 s.", names
+    return f"From 0 to 2 s the spread is {first} m/s². From 4 to 6 s the spread is {last} m/s².", names
 
 
 def _posture_change(f):
     turn = degrees(f["turn"].value)
     if f["transition"].value is None:
-        return f"No, gravity turns by only {turn}.", ["transition", "turn"]
+        return f"No, the direction of gravity changes by only {turn}.", ["transition", "turn"]
     return f"Yes, the posture changes by {turn}.", ["transition", "turn"]
 
 
@@ -124,10 +129,10 @@ def _strongest_moment(f):
 
 TEMPORAL = (
     ("Does the motion change between the halves?", _halves),
-    ("Does it start moving or calm down, and when?", _change_point),
+    ("Does the motion pick up or calm down?", _change_point),
     ("Which two seconds move the most?", _roughest),
-    ("How do the first and last seconds compare?", _ends),
-    ("Does the posture change on the way?", _posture_change),
+    ("How do the first and last two seconds compare?", _ends),
+    ("Does the posture change between start and end?", _posture_change),
     ("When is acceleration largest?", _strongest_moment),
 )
 
@@ -161,7 +166,8 @@ def _impact(f):
 
 def _impacts(f):
     count = f["impacts"].value
-    return f"There {'is 1 impact' if count == 1 else f'are {count} impacts'}.", ["impacts"]
+    said = "is 1 impact" if count == 1 else f"are {count or 'no'} impacts"
+    return f"There {said}.", ["impacts"]
 
 
 def _tilt(f):
@@ -202,12 +208,12 @@ def _quarter_turn(f):
 
 def _turned_spread(f):
     spread = say(f["intensity"].value)
-    return f"No, it would stay at {spread} m/s²: a length has no direction.", ["intensity"]
+    return f"No, its spread would stay {spread} m/s²: a length has no direction.", ["intensity"]
 
 
 def _half_speed(f):
     if f["cadence"].value is None:
-        return "There would be no step rhythm either.", ["cadence"]
+        return "There would still be no step rhythm.", ["cadence"]
     return f"The cadence would be {say(f['cadence'].value / 2)} steps/s.", ["cadence"]
 
 
@@ -221,10 +227,10 @@ def _backwards(f):
 
 
 COUNTERFACTUAL = (
-    ("What would gravity read upside down?", _upside_down),
+    ("What would the gravity axis read upside down?", _upside_down),
     ("Where would gravity go after a quarter turn about z?", _quarter_turn),
-    ("Would the spread change if the phone were turned?", _turned_spread),
-    ("At half the speed, what would the cadence be?", _half_speed),
+    ("Would the magnitude vary differently if the phone were turned?", _turned_spread),
+    ("Played at half speed, what would the cadence be?", _half_speed),
     ("What would acceleration peak at, measured in g?", _in_g),
     ("Played backwards, when would acceleration peak?", _backwards),
 )
@@ -232,22 +238,22 @@ COUNTERFACTUAL = (
 # --- reliability: what cannot be told, and what can --------------------------------------------------------------
 
 REFUSALS = (
-    "{topic} cannot be told: the sensor measures only acceleration and rotation.",
-    "I cannot know. Acceleration and rotation do not show it; that needs {needs}.",
-    "{topic} is not in acceleration or rotation; that would need {needs}.",
+    "{topic} cannot be told from six seconds of acceleration and rotation.",
+    "I cannot know. Six seconds of acceleration and rotation do not show it; that needs {needs}.",
+    "Acceleration and rotation do not settle it: {topic} cannot be told without {needs}.",
 )
 # What no accelerometer and gyroscope can say, and what it would take.
 UNKNOWABLE = (
     ("What is the person's heart rate?", "Heart rate", "a pulse sensor"),
     ("Where is the person right now?", "The place", "a position sensor"),
-    ("How old is the person?", "Age", "the person's own word"),
-    ("Who is the person?", "Identity", "a name"),
+    ("How old is the person?", "Age", "asking the person"),
+    ("Who is the person?", "Identity", "a camera or a login"),
     ("How heavy is the person?", "Body weight", "a scale"),
-    ("Is the person happy or sad?", "Mood", "the person's own word"),
+    ("Is the person happy or sad?", "Mood", "a word from the person"),
     ("What is the weather like?", "The weather", "a weather report"),
     ("Is the person ill?", "Health", "a physician"),
-    ("What is the person looking at?", "What is seen", "a camera"),
-    ("What is the body temperature?", "Temperature", "a thermometer"),
+    ("What is the person looking at?", "The view", "a camera"),
+    ("What is the body temperature?", "Body temperature", "a thermometer"),
     ("Is somebody else in the room?", "Company", "a camera or microphone"),
     ("What time of day is it?", "The time of day", "a clock"),
     ("How far did the person get, in metres?", "Distance", "a position sensor"),
@@ -287,7 +293,8 @@ KNOWABLE = (
 
 def refuse(topic, needs, wording):
     """The answer to a question that no motion sensor can answer."""
-    return wording.format(topic=topic, needs=needs)
+    text = wording.format(topic=topic, needs=needs)
+    return text.replace(f": {topic}", f": {topic[0].lower()}{topic[1:]}")
 
 
 # --- two windows -------------------------------------------------------------------------------------------------
@@ -295,10 +302,11 @@ def refuse(topic, needs, wording):
 
 def _more(name, unit, verb, what, first, second):
     one, two = first[name].value, second[name].value
-    values = f"{say(one)} {unit} in the first, {say(two)} {unit} in the second"
     if say(one) == say(two):
-        return f"Neither: {what} is {values}.", [name]
-    return f"The {'first' if one > two else 'second'} {verb}: {what} is {values}.", [name]
+        return f"Neither: {what} is {say(one)} {unit} in both.", [name]
+    more, less = ("first", "second") if one > two else ("second", "first")
+    values = f"{say(max(one, two))} {unit}, against {say(min(one, two))} {unit} in the {less}"
+    return f"The {more} {verb}: {what} is {values}.", [name]
 
 
 def _same_axis(first, second):
@@ -313,7 +321,7 @@ def _faster_steps(first, second):
         which = [word for word, f in (("first", first), ("second", second)) if f["cadence"].value is None]
         where = "either" if len(which) == 2 else f"the {which[0]}"
         return f"That cannot be compared: there is no regular step rhythm in {where}.", ["cadence"]
-    return _more("cadence", "steps/s", "steps faster", "its cadence", first, second)
+    return _more("cadence", "steps/s", "has the faster steps", "its cadence", first, second)
 
 
 COMPARISONS = (

@@ -51,7 +51,7 @@ def _said(f):
     said = {
         "intensity": f"acceleration varies by {say(f['intensity'].value)} m/s²",
         "gravity": f"axis {f['gravity'].axis} carries gravity at {say(f['gravity'].value)} m/s²",
-        "tilt": f"the tilt is {answers.degrees(f['tilt'].value)}",
+        "tilt": f"the {f['tilt'].axis} axis leans {answers.degrees(f['tilt'].value)} from vertical",
         "rotation": f"rotation averages {say(f['rotation'].value)} rad/s",
     }
     if f["impacts"].value:
@@ -91,7 +91,7 @@ _EVIDENCE = (
     ("How can you tell what the person is doing?", _two_facts),
     ("Which measurements support your answer?", _two_facts),
     ("What evidence does the signal give?", _two_facts),
-    ("Which two facts make you think so?", _two_facts),
+    ("Which two facts point to the activity?", _two_facts),
     ("Step by step: what is the person doing?", _step_by_step),
     ("What do three facts tell about the activity?", _step_by_step),
 )
@@ -100,14 +100,14 @@ _EVIDENCE = (
 def _looks(f, activity, rng):
     if not is_moving(f):
         text = f"Hardly anything moves, so gravity is what is left: axis {f['gravity'].axis} carries gravity at "
-        return f"{text}{say(f['gravity'].value)} m/s². That is how {activity} looks.", ["level", "gravity"]
+        return f"{text}{say(f['gravity'].value)} m/s². This fits {activity}.", ["level", "gravity"]
     if f["cadence"].value is None:
         text = f"Acceleration varies by {say(f['intensity'].value)} m/s² without a step rhythm."
-        return f"{text} The label says {activity}; the rhythm alone would not.", ["intensity", "cadence"]
+        return f"{text} The label says {activity}; a rhythm does not.", ["intensity", "cadence"]
     text = (
         f"Steps repeat at {say(f['cadence'].value)} steps/s, and acceleration peaks at {say(f['impact'].value)} m/s²."
     )
-    return f"{text} That is how {activity} looks.", ["cadence", "impact"]
+    return f"{text} This fits {activity}.", ["cadence", "impact"]
 
 
 def _large_axis(f, activity, rng):
@@ -118,7 +118,7 @@ def _large_axis(f, activity, rng):
 def _repeats(f, activity, rng):
     if f["cadence"].value is None:
         return "It does not repeat: there is no regular step rhythm.", ["cadence"]
-    return f"Because steps repeat at {say(f['cadence'].value)} steps/s.", ["cadence"]
+    return f"Each step shakes the sensor in the same way, at {say(f['cadence'].value)} steps/s.", ["cadence"]
 
 
 _CAUSAL = (
