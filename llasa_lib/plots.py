@@ -293,7 +293,9 @@ def _evidence(ax, name, claims, imu, rate, colour):
     rotation = name == "rotation"
     one_axis = name in ("gravity", "axis") and [c.channels[0] for c in claims if len(c.channels) == 1]
     signal = imu[:, one_axis[0]] if one_axis else np.linalg.norm(imu[:, 3:] if rotation else imu[:, :3], axis=1)
-    what = f"{'rotation' if one_axis[0] > 2 else 'acceleration'} {'xyz'[one_axis[0] % 3]}" if one_axis else "|rotation|" if rotation else "|acceleration|"
+    rotation = rotation or (bool(one_axis) and one_axis[0] > 2)
+    what = "rotation" if rotation else "acceleration"
+    what = f"{what} {'xyz'[one_axis[0] % 3]}" if one_axis else f"|{what}|"
     seconds, mean, spread = np.arange(len(signal)) / rate, signal.mean(), signal.std()
     ax.plot(seconds, signal, color="0.6", linewidth=1.2)
     said = {c.quantity for c in claims}
@@ -308,8 +310,8 @@ def _evidence(ax, name, claims, imu, rate, colour):
         for piece in pieces:
             middle, half = signal[piece].mean(), signal[piece].std()
             ax.fill_between(seconds[piece], middle - half, middle + half, color=colour, alpha=0.45)
-    elif "cadence" in said:
-        step = 1 / next(c.claimed for c in claims if c.quantity == "cadence")
+    elif steps := [c.claimed for c in claims if c.quantity == "cadence" and _is_rate(c.claimed)]:
+        step = 1 / steps[0]
         starts = np.arange(0, step, 0.25 / rate)
         height = [np.interp(np.arange(s, seconds[-1], step), seconds, signal).mean() for s in starts]
         for time in np.arange(starts[int(np.argmax(height))], seconds[-1], step):
@@ -321,6 +323,11 @@ def _evidence(ax, name, claims, imu, rate, colour):
     low, high = ax.get_ylim()
     room = max(0.0, (0.5 if rotation else 4.0) - (high - low)) / 2  # noise at rest must not look like motion
     ax.set_ylim(low - room, high + room)
+
+
+def _is_rate(value):
+    """Whether a claim can be drawn as steps: a language model may say anything."""
+    return isinstance(value, float) and 0.3 <= value <= 10
 
 
 def _verdict(claim):

@@ -287,7 +287,12 @@ UNRELATED = ("The sky is blue.", "I like this recording!", "Sensors are fun; dat
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(texts, min_size=1, max_size=3), st.sampled_from(UNRELATED), names, st.booleans())
+@given(
+    st.lists(texts.filter(lambda text: text.endswith(".")), min_size=1, max_size=3),
+    st.sampled_from(UNRELATED),
+    names,
+    st.booleans(),
+)
 def test_an_unrelated_sentence_changes_no_verdict_of_the_others(parts, extra, name, first):
     text = " ".join(parts)
     longer = f"{extra} {text}" if first else f"{text} {extra}"
