@@ -222,12 +222,12 @@ def embedding_map(points, groups, ax=None, colours=None, title=""):
 # --- chapter 3: words and the samples that prove them -------------------------------------------------------------
 
 _PANELS = {
-    "gravity": ("gravity", "gravity axis", "up", "tilt"),
+    "gravity": ("gravity", "gravity axis", "up", "tilt", "turn", "transition"),
     "spread": ("spread", "level"),
-    "trend": ("trend",),
+    "trend": ("trend", "change", "roughest third"),
     "stillness": ("still seconds",),
-    "rhythm": ("cadence", "no cadence"),
-    "impact": ("impact", "impact time"),
+    "rhythm": ("cadence", "rhythm", "symmetry"),
+    "impact": ("impact", "impact time", "impacts"),
     "axis": ("axis spread", "most varied axis", "frequency"),
     "rotation": ("mean rotation", "largest rotation", "main rotation axis"),
 }
@@ -247,7 +247,7 @@ def proof(imu, text, claims, rate=RATE):
     -------
     matplotlib figure
         The text on top, every claim in a colour of its own; below, one panel per colour with the evidence.
-        A claim that does not hold has a dashed frame, and its panel says so.
+        A claim that does not hold has a dashed frame, one that cannot be decided a dotted one; the panel says so.
     """
     groups = {}
     for claim in claims:
@@ -282,7 +282,8 @@ def _lit_text(ax, text, lit, columns=74):
         if claim and claim.holds:
             style["bbox"] = {"facecolor": (*colour, 0.3), "edgecolor": colour, "pad": 1.5}
         elif claim:
-            style["bbox"] = {"facecolor": "white", "edgecolor": "black", "linestyle": "--", "pad": 1.5}
+            line = ":" if claim.holds is None else "--"
+            style["bbox"] = {"facecolor": "white", "edgecolor": "black", "linestyle": line, "pad": 1.5}
         ax.text(column, -row, word, family="monospace", fontsize=11, va="center", **style)
         column, place = column + len(word) + 1, place + len(word) + 1
 
@@ -292,7 +293,7 @@ def _evidence(ax, name, claims, imu, rate, colour):
     rotation = name == "rotation"
     one_axis = name in ("gravity", "axis") and [c.channels[0] for c in claims if len(c.channels) == 1]
     signal = imu[:, one_axis[0]] if one_axis else np.linalg.norm(imu[:, 3:] if rotation else imu[:, :3], axis=1)
-    what = f"acceleration {'xyz'[one_axis[0]]}" if one_axis else "|rotation|" if rotation else "|acceleration|"
+    what = f"{'rotation' if one_axis[0] > 2 else 'acceleration'} {'xyz'[one_axis[0] % 3]}" if one_axis else "|rotation|" if rotation else "|acceleration|"
     seconds, mean, spread = np.arange(len(signal)) / rate, signal.mean(), signal.std()
     ax.plot(seconds, signal, color="0.6", linewidth=1.2)
     said = {c.quantity for c in claims}
@@ -324,7 +325,7 @@ def _evidence(ax, name, claims, imu, rate, colour):
 
 def _verdict(claim):
     claimed = claim.text if isinstance(claim.claimed, float) else f"“{claim.text}”"
-    if claim.holds:
-        return f"{claimed} ✓"
+    if claim.holds is not False:
+        return f"{claimed} {'?' if claim.holds is None else '✓'}"
     truth = f"{claim.measured:.3g}" if isinstance(claim.measured, float) else claim.measured
     return f"{claimed} ✗" + (f" (measured: {truth})" if truth is not None else "")

@@ -4,6 +4,7 @@ import random
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def rest():
     """A phone at rest with the y axis down, 12 degrees from vertical, a little noise."""
     noise = np.random.default_rng(0).normal(0, 0.02, (120, 6))
     lean = np.radians(12)
-    return noise + [9.8 * np.sin(lean), -9.8 * np.cos(lean), 0, 0.01, 0, 0]
+    return noise + np.array([9.8 * np.sin(lean), -9.8 * np.cos(lean), 0, 0.01, 0, 0])
 
 
 def start():
@@ -62,108 +63,15 @@ def verdict(text, window):
     return "false" if False in found else "true" if True in found else "open" if None in found else "nothing"
 
 
-# Sentences as people and language models write them. "open": nothing but what no window can decide.
-SENTENCES = [line for line in """
-walk  | true  | The x-axis acceleration is about 9.8 m/s^2, indicating gravity.
-walk  | false | The y-axis acceleration is about 9.8 m/s^2, indicating gravity.
-walk  | true  | The accelerometer's x axis has a mean of 9.8 m/s² and a standard deviation of 2.1 m/s².
-walk  | false | The accelerometer's x axis has a mean of 9.8 m/s² and a standard deviation of 0.2 m/s².
-walk  | true  | The maximum value of accelerometer y is 25.0, and the minimum of accelerometer x is 7.0.
-walk  | false | The maximum value of accelerometer y is 12.1.
-walk  | true  | Peak acceleration reaches 26.9 m/s² at t=4.0s.
-walk  | false | Peak acceleration reaches 26.9 m/s² at t=2.1s.
-walk  | true  | The variance of the x-axis acceleration is 4.5 and its median is roughly 9.8 m/s².
-walk  | true  | A mean of 0.3 rad/s is seen on the gyroscope's x axis.
-walk  | false | A mean of 0.7 rad/s is seen on the gyroscope's x axis.
-walk  | true  | The gyroscope z peaks at 1.2 rad/s, about 69 deg/s.
-walk  | false | The gyroscope z peaks at 2.4 rad/s.
-walk  | true  | Acceleration along x swings between 7.0 and 12.7 m/s².
-walk  | false | Acceleration along x swings between 2.8 and 12.7 m/s².
-walk  | true  | The z-axis reading stays between -2.3 and -1.7 m/s².
-walk  | true  | Mean acceleration on x, y and z is 9.8, 0.2 and -2.0 m/s², respectively.
-walk  | false | Mean acceleration on x, y and z is 0.2, 9.8 and -2.0 m/s², respectively.
-walk  | true  | Mean acceleration (m/s²): x = 9.81, y = 0.21, z = -2.00.
-walk  | true  | The x axis reads 9.8 ± 2.1 m/s².
-walk  | true  | The signal repeats about 120 times: 120 steps per minute.
-walk  | false | The cadence is 90 steps per minute.
-walk  | true  | There is a clear rhythm at 2 Hz along the x axis.
-walk  | false | There is no rhythm.
-walk  | true  | The dominant frequency is 2 Hz.
-walk  | false | The dominant frequency of the x axis is 3.5 Hz.
-walk  | true  | Someone takes a step every 0.5 seconds, so roughly 12 steps in the window.
-walk  | false | Someone takes a step every 0.8 seconds.
-walk  | true  | The steps are even and both steps of a stride are alike.
-walk  | false | The gait is limping: every second step differs.
-walk  | true  | Motion is strong, well above 2.5 m/s² in spread.
-walk  | false | The phone lies motionless.
-walk  | true  | The sensor is never still.
-walk  | true  | A single impact stands out, above 20 m/s².
-walk  | false | Three impacts follow each other.
-walk  | true  | Axis x varies more than axis z.
-walk  | false | Axis z varies more than axis x.
-walk  | false | The x axis varies twice as much as the z axis.
-walk  | true  | The device rotates mainly around the z-axis.
-walk  | false | The device rotates mainly around the y-axis.
-walk  | false | The device does not turn.
-walk  | true  | Rotation never exceeds 1.5 rad/s.
-walk  | false | Rotation stays below 0.5 rad/s.
-walk  | false | The z axis points up.
-walk  | true  | The x axis points upwards and carries most of gravity.
-walk  | true  | The recording lasts 6 seconds and is sampled at 20 Hz.
-rest  | true  | The y axis is pointing down, reading -9.6 m/s².
-rest  | false | The y axis is pointing up, reading 9.6 m/s².
-rest  | true  | The device is nearly motionless, with a standard deviation below 0.05 m/s².
-rest  | false | The device moves vigorously and there is strong motion.
-rest  | true  | The y axis leans about 12 degrees from vertical.
-rest  | false | The y axis leans about 40 degrees from vertical.
-rest  | true  | No step rhythm is visible, and hardly any rotation.
-rest  | false | A regular rhythm of 1.9 steps per second is visible.
-rest  | true  | It stays still for all 6 seconds.
-rest  | false | It stays still for 2 of 6 seconds.
-rest  | true  | Gravity reads 1.0 g in total, mostly along the negative y axis.
-rest  | true  | Both halves are alike and the posture stays the same.
-rest  | false | The posture changes by 90 degrees.
-rest  | false | The motion grows towards the end.
-rest  | true  | The sensor does not move and does not turn.
-rest  | true  | The x axis remains relatively constant.
-start | true  | The phone is still for the first three seconds, then moves strongly.
-start | false | The phone is still in the last two seconds.
-start | true  | The sensor starts moving at 3 s.
-start | false | The sensor starts moving at 1 s.
-start | false | After 3 s the motion calms down.
-start | true  | The motion grows towards the end, and the second half moves more.
-start | false | Movement fades over time.
-start | true  | From 3 to 6 s the spread is about 3.2 m/s².
-start | false | From 0 to 3 s the spread is about 3.2 m/s².
-start | true  | The last two seconds are the roughest.
-start | true  | In the second half, rotation is mainly about y.
-start | true  | In the first half the spread is 0.02 m/s². It is about 3.2 m/s² in the second half.
-start | false | Intensity is steady throughout.
-start | true  | Initially the device is stationary; in the second half there is strong movement.
-fall  | true  | Midway the orientation changes by 90 degrees.
-fall  | false | The orientation remains constant.
-fall  | true  | At first gravity lies along x, and in the last second gravity lies along z.
-fall  | false | At first gravity lies along z.
-fall  | true  | Acceleration y is constant: the sensor seems dead there.
-fall  | false | Acceleration x is constant.
-fall  | false | Acceleration z is clipped.
-walk  | open  | The person is walking briskly outdoors at 5 km/h.
-walk  | open  | Her heart rate is 92 bpm.
-walk  | open  | The phone is carried in the left trouser pocket.
-walk  | open  | The user seems happy and wants to catch a train.
-walk  | open  | They covered a distance of 12 metres.
-walk  | open  | If the phone were turned, axis y would carry gravity at 9.8 m/s².
-walk  | open  | The value is 12.0 m/s².
-walk  | nothing | This is an interesting example of sensor data.
-walk  | nothing | Does axis y carry gravity?
-walk  | nothing | Heart rate cannot be told from acceleration and rotation.
-walk  | nothing | In light of this, three points are worth making.
-""".strip().splitlines() if line]  # fmt: skip
+SENTENCES = [
+    tuple(part.strip() for part in line.split("|", 2))
+    for line in (Path(__file__).parent / "golden" / "sentences.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
 
 
-@pytest.mark.parametrize("line", SENTENCES)
-def test_free_english_gets_the_right_verdict(line):
-    window, expected, text = (part.strip() for part in line.split("|", 2))
+@pytest.mark.parametrize(("window", "expected", "text"), SENTENCES)
+def test_free_english_gets_the_right_verdict(window, expected, text):
     assert verdict(text, WINDOWS[window]) == expected, captions.verify(text, WINDOWS[window])
 
 
@@ -345,7 +253,7 @@ def test_any_number_of_a_caption_made_half_as_large_again_is_caught(real):
 
 # ---------------------------------------------------------------------------------------------------------- properties
 
-texts = st.sampled_from([line.split("|", 2)[2].strip() for line in SENTENCES])
+texts = st.sampled_from([text for _, _, text in SENTENCES])
 names = st.sampled_from(sorted(WINDOWS))
 
 
@@ -353,7 +261,7 @@ def found(text, window):
     return [(claim.quantity, claim.holds) for claim in captions.verify(text, window)]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(texts, names, st.sampled_from((str.upper, str.title, str.lower, str.swapcase)))
 def test_verdicts_do_not_depend_on_capitals(text, name, change):
     assert found(change(text), WINDOWS[name]) == found(text, WINDOWS[name])
@@ -362,11 +270,14 @@ def test_verdicts_do_not_depend_on_capitals(text, name, change):
 @pytest.mark.parametrize(
     ("british", "american"),
     [
-        ("The mean of axis x is 9.8 metres per second squared.", "The mean of axis x is 9.8 meters per second squared."),
-        ("The signal stabilises and the centre of gravity's pull is on x.", "The signal stabilizes and the center of gravity's pull is on x."),
+        (
+            "The mean of axis x is 9.8 metres per second squared.",
+            "The mean of axis x is 9.8 meters per second squared.",
+        ),
+        ("It stabilises; the centre of gravity is on x.", "It stabilizes; the center of gravity is on x."),
         ("The behaviour is a 12 metre walk in grey clothes.", "The behavior is a 12 meter walk in gray clothes."),
     ],
-)  # fmt: skip
+)
 def test_verdicts_do_not_depend_on_british_or_american_spelling(british, american):
     for window in WINDOWS.values():
         assert found(british, window) == found(american, window)
@@ -375,7 +286,7 @@ def test_verdicts_do_not_depend_on_british_or_american_spelling(british, america
 UNRELATED = ("The sky is blue.", "I like this recording!", "Sensors are fun; data are plural.", "Note: see below.")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(texts, min_size=1, max_size=3), st.sampled_from(UNRELATED), names, st.booleans())
 def test_an_unrelated_sentence_changes_no_verdict_of_the_others(parts, extra, name, first):
     text = " ".join(parts)
@@ -394,7 +305,7 @@ fragments = st.lists(
 ).map(" ".join)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(fragments, names)
 def test_no_text_is_too_odd_to_be_read(text, name):
     for claim in captions.verify(text, WINDOWS[name]):
@@ -402,10 +313,34 @@ def test_no_text_is_too_odd_to_be_read(text, name):
         assert claim.verdict in ("supported", "contradicted", "not checkable")
 
 
-@pytest.mark.parametrize(
-    "piece",
-    ["x y and z ", "9.8 m/s² ", "1, ", "the ", "a", "gravity ", "from 1 to 2 s ", "acceleration x, ", "not ", ",", "0", "x 1, 2 ", "- ", " ", "motion is very "],
-)  # fmt: skip
+REPEATED = (
+    "x y and z ",
+    "9.8 m/s² ",
+    "1, ",
+    "the ",
+    "a",
+    "gravity ",
+    "from 1 to 2 s ",
+    "acceleration x, ",
+    "not ",
+    ",",
+)
+REPEATED += (
+    "0",
+    "x 1, 2 ",
+    "- ",
+    " ",
+    "motion is very ",
+    "x axis ",
+    "at 1.5 s ",
+    "walking ",
+    "1.5 rad/s and ",
+    "\n",
+    "?",
+)
+
+
+@pytest.mark.parametrize("piece", REPEATED)
 def test_ten_thousand_characters_take_less_than_a_second(piece):
     # Processor time, which a busy machine does not lengthen; a pattern that explodes takes minutes.
     before = time.process_time()

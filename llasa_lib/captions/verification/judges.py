@@ -219,7 +219,7 @@ def trend(said, samples):
 
 def half(said, samples):
     more = said["more"] not in SMALLER
-    claimed = "rising" if more == (said["half"] in ("second", "latter", "last")) else "falling"
+    claimed = "rising" if more == (said["half"] in ("second", "latter", "last", "end")) else "falling"
     truths, channels = _courses(said, samples)
     return Finding(claimed, truths[0], claimed == truths[0], channels)
 
@@ -272,18 +272,33 @@ def steady_axis(said, samples):
 def sensor_problem(said, samples):
     """A list of channels, "acceleration y and rotation x and z are constant", each of which must be so."""
     claimed = "clipped" if said["problem"] in ("clipped", "saturated", "clipping", "saturating") else "constant"
-    channels, group, letters = [], ACCELERATION, True
-    for word in [*re.findall(r"accel\w*|rotation|gyro\w*|\b[xyz]\b", said["channels"]), None]:
-        if word is not None and len(word) == 1:
-            channels.append(group[AXES.index(word)])
-            letters = True
+    channels = tuple(
+        next((channel for channel in either if samples.problem(channel) == claimed), either[0])
+        for either in _channels(said["channels"])
+    )
+    if not channels:  # "an axis is clipped", whichever
+        problems = {samples.problem(channel) for channel in range(6)}
+        return Finding(claimed, claimed if claimed in problems else "fine", claimed in problems, tuple(range(6)))
+    truth = ", ".join(sorted({samples.problem(channel) or "fine" for channel in channels}))
+    return Finding(claimed, truth, all(samples.problem(channel) == claimed for channel in channels), channels)
+
+
+def _channels(words):
+    """The columns that a list names; each as a tuple, of two where the sensor is not said."""
+    words = re.sub(r"(.*)\bof the (accel\w*|gyro\w*)", r"\2 \1", words)  # "the y channel of the accelerometer"
+    listed, group = [], None
+    for sensor, letters in re.findall(r"(accel\w*|rotation|gyro\w*)|((?:\b[xyz]\b[^a-z]*(?:and[^a-z]*)?)+)", words):
+        if sensor:
+            group = ROTATION if sensor[0] in "rg" else ACCELERATION
+            listed.append([(channel,) for channel in group])  # "rotation is constant": all of its axes
             continue
-        if not letters:  # "rotation is constant": all of its axes
-            channels += group
-        group, letters = (ROTATION if word and word[0] in "rg" else ACCELERATION), False
-    found = [samples.problem(channel) for channel in channels]
-    truth = ", ".join(sorted({problem or "fine" for problem in found}))
-    return Finding(claimed, truth, all(problem == claimed for problem in found), tuple(channels))
+        axes = [AXES.index(letter) for letter in re.findall(r"\b[xyz]\b", letters)]
+        named = [(axis, axis + 3) if group is None else (group[axis],) for axis in axes]
+        if group is None:
+            listed.append(named)
+        else:
+            listed[-1] = named
+    return [channels for part in listed for channels in part]
 
 
 def any_problem(said, samples):

@@ -25,7 +25,7 @@ _RELATIONS = (
         "below",
         r"(?:\b(?:below|under|less than|lower than|smaller than|at most|no more than|not more than|not above|"
         r"never above|"
-        r"within|(?:(?:not|never|without)|n't) exceed(?:s|ing)?)|<=?) *$",
+        r"within|(?:not|never|without|n't|\bno(?:ne)?\b[^,;:]{0,25}) exceed(?:s|ing)?)|<=?) *$",
     ),
     (
         "above",
@@ -65,6 +65,7 @@ class Context(NamedTuple):
     sensor: str | None = None
     axis: str | None = None
     own_axis: bool = False
+    inherited: bool = False  # whether the statistic was said in an earlier clause
     asides: tuple = ()
     unsigned: bool = False
     clause: str = ""
@@ -144,6 +145,8 @@ def _numbers(text):
     """The numbers of a text with their units, in order; the two ends of a range as one."""
     found = []
     for match in _DIGITS.finditer(text):
+        if found and match.start() < found[-1].end:  # the 2 of m/s^2
+            continue
         unit = _UNIT.match(text, match.end())
         following = text[match.end() : match.end() + 1]
         if unit is None and (following.isalnum() or following in ("%", "°", "/") or text[match.end() :][:2] == " %"):
@@ -229,8 +232,9 @@ class _Hearing:
             asides = (self.aside,)
         elif axis is None and later and not {"sensor", "magnitude", "subject"} & near.keys():
             asides = (later[-1],)
-        sensor = near.get("sensor") or self.all.get("sensor")
-        return Context(statistic, sensor, axis and axis[-1], "axis" in near, asides, "sign" in near)
+        sensor = near.get("sensor") or self.all.get("sensor") or ("acceleration" if "magnitude" in near else None)
+        inherited = "statistic" not in near
+        return Context(statistic, sensor, axis and axis[-1], "axis" in near, inherited, asides, "sign" in near)
 
 
 def _bare_kind(number, text, roles):
@@ -239,8 +243,11 @@ def _bare_kind(number, text, roles):
     if not _BARE_AFTER.match(text, number.end) or context.statistic in _NEVER_BARE:
         return None
     if context.statistic in ("cadence", "frequency") and "statistic" in roles:
-        return {"cadence": "steps", "frequency": "frequency"}[context.statistic]
-    named = "statistic" in roles and (context.axis or context.sensor or roles & {"magnitude", "subject"})
+        stated = _BARE_BEFORE.search(context.before)
+        return {"cadence": "steps", "frequency": "frequency"}[context.statistic] if stated else None
+    named = "statistic" in roles and (
+        context.axis or context.sensor or context.asides or roles & {"magnitude", "subject"}
+    )
     stated = "axis" in roles and (context.statistic or context.sensor) and _BARE_BEFORE.search(context.before)
     if not (named or stated) or context.statistic in ("cadence", "frequency"):
         return None

@@ -47,6 +47,9 @@ STATISTICS = {
     "standard deviation": spread,
     "variance": lambda signal: spread(signal) ** 2,
     "range": lambda signal: float(np.sort(signal)[-1] - np.sort(signal)[0]),
+    "amplitude": lambda signal: float(np.sort(signal)[-1] - np.sort(signal)[0]) / 2,
+    "first value": lambda signal: float(signal[0]),
+    "last value": lambda signal: float(signal[-1]),
     "median": lambda signal: float(np.quantile(signal, 0.5)),
     "root mean square": lambda signal: float((signal @ signal / len(signal)) ** 0.5),
 }

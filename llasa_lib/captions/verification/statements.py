@@ -37,8 +37,9 @@ SHORT = {
     "axis": rf"(?:the )?(?:(?:positive|negative|sensor's|phone's|device's) |[-+])?{_SENSOR}{_AXIS.format('axis')}",
     "other": rf"(?:the )?{_SENSOR}{_AXIS.format('other')}",
     "sensor": "(?:(?P<sensor>rotation|rotational|gyroscope|acceleration|accelerometer) )?",
-    "channel": "(?:acceleration|accelerometer|rotation|gyroscope|channels?|axis|axes|the|and|both|sensor|,|"
+    "channel": "(?:of|acceleration|accelerometer|rotation|gyroscope|channels?|axis|axes|the|and|both|sensor|,|"
     "[xyz]-axis|[xyz])",
+    "end": "(?P<half>end|beginning|start)",
     "along": "(?:about|around|along|on|in|at)",
     "thing": "(?:sensor|phone|device|smartphone|signal|person|wearer|user|it|motion|movement|activity|intensity|"
     "recording)",
@@ -80,6 +81,7 @@ SHORT = {
     "steady": "(?P<steady>(?:@be|holds) @very(?:steady|constant|consistent|stable|unchanged|even|uniform|the same))",
     "same": "(?:the same|same|constant|stable|steady|unchanged|unchanging|fixed|consistent)",
     "gap": r"(?:(?!\b(?:and|but|while|whereas|with|than|most|no)\b)[^,;:]){0,30}?",
+    "words": r"(?:(?!\b(?:and|but|while|whereas|with|than|most|no)\b)[^,;:0-9]){0,30}?",
     "noaxis": r"(?:(?!(?<!\w)[xyz](?!\w))[^;]){0,70}?",  # anything but another axis
 }  # fmt: skip
 
@@ -100,6 +102,7 @@ STATEMENTS = (
     _row(
         "trend", judges.half,
         r"\b@more (?:\w+ )?@motion (?:is )?(?:in|during) the @half\b",
+        r"\b@more (?:\w+ )?@motion (?:at|towards?) the @end\b(?: than at the (?:end|beginning|start)\b)?",
         r"\bthe @half (?:of the \w+ )?(?:moves|is|varies|shows|has) (?:much |far |clearly )?@more"
         r"(?: @motion| intense| active)?(?: than the (?:first|second|other))?\b",
         whole=True,
@@ -172,12 +175,13 @@ STATEMENTS = (
         "transition", judges.same_posture,
         r"\b(?:posture|orientation)(?: of the \w+)? @be @very@same\b",
         r"\b@same (?:posture|orientation)\b",
+        r"\b(?:posture|orientation)(?: of the \w+)? (?:does not|did not|doesn't|never) changes?\b",
     ),
     # --- how much it moves
     _row("level", judges.hardly, r"\b(?:hardly|barely|scarcely)(?: anything)? (?:moves?|moving)\b"),
     _row(
         "level", judges.moving,
-        r"(?:(?<=(?:not|n't) )|(?<=\bis )|(?<=\bit )|(?<=sensor )|(?<=phone )|(?<=device )|(?<=person )|(?<=keeps ))"
+        r"(?:(?<=(?:not|n't) )|(?<=neither )|(?<=\bis )|(?<=\bit )|(?<=sensor )|(?<=phone )|(?<=device )|(?<=person ))"
         r"(?:constantly |continuously )?(?:moves?|moving|active)\b(?! (?:most|more|less|about|along|between))",
         r"\bin (?:constant )?motion\b",
     ),
@@ -189,10 +193,9 @@ STATEMENTS = (
         r" and\b|$)",
         r"\b(?:but|and) (?:stays|becomes|is) @very@level\b(?! [a-z]+ing\b| and | gait| rhythm)",
         r"\b@level[ -](?:(?!rotat|turn)\w+ )?@moving\b",
-        r"(?:^ ?|[,:] |\b(?:completely|entirely|perfectly|almost|initially|first|then|is|be|stays|lies|keeps|"
-        r"remains|sits|"
-        r"stands|holds|held|kept) )(?P<level>still|motionless|stationary|at rest|immobile)\b(?! [a-z]+(?:ing|s)\b|"
-        r" has\b| of\b)",
+        r"(?:^ ?|[,:] |(?<=(?:not|n't) )|\b(?:completely|entirely|perfectly|almost|initially|first|then|is|be|stays|"
+        r"lies|keeps|remains|sits|stands|holds|held|kept) )(?P<level>still|motionless|stationary|at rest|immobile)\b"
+        r"(?! [a-z]+(?:ing|s)\b| has\b| of\b)",
     ),
     _row(
         "level", judges.still,
@@ -214,8 +217,9 @@ STATEMENTS = (
     ),
     _row(
         "main rotation axis", judges.turning_axis,
-        r"\b(?:turns?|turning|rotat(?:es?|ing|ion)|spins?|spinning)\b@gap\b(?:about|around) @axis",
-        r"\bmost (?:of the )?(?:turning|rotation)\b@gap\b@along @axis",
+        r"\b(?:turns?|rotates?|rotating|spins?|spinning)\b@words\b(?:about|around) @axis",
+        r"\b(?:turning|rotation)\b@words\b(?:mostly|mainly|primarily|predominantly|largely)\b@words\b@along @axis",
+        r"\b(?:most|strongest|largest|fastest) (?:of the )?(?:turning|rotation) (?:\w+ )?@along @axis",
         r"\b(?:main|dominant|primary|principal) (?:axis of rotation|rotation axis|turning axis) (?:is|being) @axis",
         r"\b@turning is (?:largest|strongest|greatest|highest|most pronounced)\b@gap\b@along @axis",
     ),
@@ -242,9 +246,12 @@ STATEMENTS = (
         r"\b(?:no|(?:very )?little|(?:hardly|barely|without) any|almost no|minimal|negligible|without) "
         r"(?:significant |noticeable |substantial )?@turning\b",
         r"\b(?:hardly|barely|scarcely) (?:turns?|rotates?|turning|rotating)\b",
+        r"\b@turning (?:is|stays|remains) (?:negligible|minimal|absent|(?:close to|near|almost) zero)\b",
     ),
-    _row("turning", judges.turns, r"(?<=(?:not|n't) )(?:turn|rotate|turning|rotating)\b(?! (?:most|main|over|about|"
-        r"around|by))"),
+    _row(
+        "turning", judges.turns,
+        r"(?<=(?:not|n't|nor) )(?:turns?|rotates?|turning|rotating)\b(?! (?:most|main|over|about|around|by))",
+    ),
     # --- rhythm
     _row(
         "rhythm", judges.rhythm,
@@ -258,14 +265,14 @@ STATEMENTS = (
     _row("rhythm", judges.no_rhythm, r"\b(?:irregular|aperiodic|non-periodic|nonperiodic)\b"),
     _row(
         "symmetry", judges.even,
-        r"\b(?:steps|strides) (?:are|look|seem) (?:very |quite |fairly |nearly )?(?:even|alike|equal|"
+        r"\b(?:steps|strides|gait) (?:are|is|look|seem) (?:very |quite |fairly |nearly )?(?:even|alike|equal|"
         r"symmetric(?:al)?|similar)\b",
         r"\b(?:even|symmetric(?:al)?|equal) (?:steps|gait|strides?)\b",
         r"\bboth steps (?:of (?:a|each|the) stride )?(?:are |look )?(?:alike|equal|the same|similar)\b",
     ),
     _row(
         "symmetry", judges.uneven,
-        r"\b(?:steps|strides) (?:are|look|seem) (?:very |quite |fairly )?(?:uneven|asymmetric(?:al)?|unequal|"
+        r"\b(?:steps|strides|gait) (?:are|is|look|seem) (?:very |quite |fairly )?(?:uneven|asymmetric(?:al)?|unequal|"
         r"different)\b",
         r"\b(?:uneven|asymmetric(?:al)?|unequal|limping) (?:steps|gait|strides?)\b",
         r"\bevery (?:second|other) step (?:differs|is different|different)\b",

@@ -18,7 +18,7 @@ _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixt
 _CHARACTERS = str.maketrans('−–‑‒—’‘*_`"“”\u00a0\u202f\t\r⁻≥≤⁄', "----,''" + " " * 10 + "-><" + "/")
 _ABBREVIATIONS = re.compile(r"\b(?:approx|e\.g|i\.e|vs|ca|avg|std|resp)\.")
 _SENTENCE_ENDS = re.compile(r"\.(?![0-9])|[;!?]|(?<=[.:;!?])\n|\n(?=[ ]*(?:[-•#|\n]|[0-9]{1,2}[.)]))")
-_CLAUSE_ENDS = re.compile(r"[,:]|\b(?:and|while|whereas|but|then|although|though|before)\b")
+_CLAUSE_ENDS = re.compile(r",|:(?! *[-+~≈]?[0-9.])|\b(?:and|while|whereas|but|then|although|though|before)\b")
 
 _COUNT = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3})?|one|two|three|four|five|six)"
 _SECONDS = r"(?:s|secs?|seconds?)\b"
@@ -81,7 +81,7 @@ INTERVALS = [
             lambda m: (number(m["a"]), number(m["b"])),
         ),
         (
-            rf"\bseconds (?P<a>{_COUNT}) ?(?:to|and|until|till|-) ?(?P<b>{_COUNT})\b",
+            rf"\bseconds? (?P<a>{_COUNT}) ?(?:to|and|until|till|-) ?(?P<b>{_COUNT})\b",
             lambda m: (number(m["a"]), number(m["b"])),
         ),
         (
@@ -118,6 +118,7 @@ _LEAD = re.compile(
     r"(?:(?:in|during|over|for|within|at|from|between|the|to begin with|next|finally|lastly|first|,|"
     r":) ?)*"
 )
+_AFTERWARDS = re.compile(r"\b(?:after (?:which|that)|afterwards|then|thereafter|followed by|subsequently)\b")
 _GOES_ON = re.compile(
     r"[,: ]*(?:and |with |where |when )*(?:an? |its? |varying|averaging|reaching|peaking|spread|"
     r"by |at )"
@@ -167,22 +168,26 @@ class Sentence:
                     self.blank(*match.span())
         self.intervals.sort()
 
-    def seconds(self, place):
+    def seconds(self, place, until=0):
         """The part of the window that the words at a place are about.
 
-        It is named in the same clause; or at the head of an earlier clause of the sentence; or at the end of the
-        one before, if this one only goes on; or in a clause of its own right after. Else it is the whole window.
+        It is named in the same clause, first of all between the place and another; or at the head of an earlier
+        clause of the sentence; or at the end of the one before, if this one only goes on; or in a clause of its own
+        right after. What comes "then" has the rest. Else it is the whole window.
         """
         if not self.intervals:
             return 0.0, SECONDS
         start, end = self.clause(place)
         inside = [known for known in self.intervals if start <= known[0] < end or start < known[1] <= end]
         if inside:
-            return min(inside, key=lambda known: abs(known[0] - place))[2]
+            after = [known for known in inside if place <= known[0] < until]
+            return (after or [min(inside, key=lambda known: abs(known[0] - place))])[0][2]
         before = [known for known in self.intervals if known[0] < start]
         if before:
             first, _, seconds = before[-1]
             begin, stop = self.clause(first)
+            if seconds[1] < SECONDS and _AFTERWARDS.search(self.text[max(stop, start - 6) - 6 : place]):
+                return seconds[1], SECONDS
             if _LEAD.fullmatch(self.unread[begin:first].strip()):
                 return seconds
             if stop == start and _GOES_ON.match(self.text[start : start + 40]):

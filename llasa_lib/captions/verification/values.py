@@ -168,7 +168,7 @@ def _value(number, samples):
     context = number.context
     if number.kind == "acceleration" and context.statistic == "gravity":
         return _gravity(context, samples)
-    if _GOES.search(context.before) and number.high is not None:
+    if context.statistic == "change" or (_GOES.search(context.before) and number.high is not None):
         return [Reading("change", None, ())]
     statistic = {"motion": "standard deviation", "impact": "maximum"}.get(context.statistic, context.statistic)
     explicit = statistic in STATISTICS
@@ -181,13 +181,15 @@ def _value(number, samples):
     for axis in axes:
         channels = (_channel(axis, number.kind),) if axis else ROTATION if number.kind == "rotation" else ACCELERATION
         readings += _statistic(number, samples, channels, statistic if explicit else None)
+        if context.inherited and context.own_axis and explicit:  # "x has a spread of 0.5, y is at 9.8"
+            readings += _statistic(number, samples, channels, None)
     return readings
 
 
 def _statistic(number, samples, channels, statistic):
     signal = samples.signal(channels)
     read = lambda name, signal=signal: Reading(_name(name, channels), STATISTICS[name](signal), channels)
-    if number.high is not None and statistic in (None, "standard deviation", "range"):
+    if number.high is not None and statistic in (None, "standard deviation", "range", "amplitude"):
         return [_limits(number, signal, channels), *([read(statistic)] if statistic == "standard deviation" else [])]
     if statistic is None and number.relation in ("above", "below"):
         stays = number.relation == "above" and _STAYS.search(number.context.before)
@@ -196,6 +198,8 @@ def _statistic(number, samples, channels, statistic):
         time = samples.moment(channels)
         sizes = [np.abs(signal)] if len(channels) == 1 else []
         return [read("maximum", each)._replace(interval=_around(time, samples)) for each in (signal, *sizes)]
+    if statistic == "amplitude":  # as physicists say it, and as others do
+        return [read("amplitude"), read("range")]
     return [read(statistic or "mean")]
 
 

@@ -1,6 +1,7 @@
 """Texts read back: every claim is recomputed from the samples, and holds or does not."""
 
 import re
+from itertools import zip_longest
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from llasa_lib.captions.verification.topics import HYPOTHETICAL, REFUSALS, TOPIC
 
 _NEGATION = re.compile(
     r"(?:\b(?:no|not|never|without|neither|nor|lacks|lacking|cannot|hardly any|absence of)|"
-    r"n't)(?: (?!only\b)\w+){0,2} *$"
+    r"n't)(?: (?!only\b|doubt\b|longer\b)\w+){0,2} *$|\b(?:nothing suggests|no (?:sign|evidence|indication))\b.*$"
 )
 _REACH = 40  # characters before a statement in which a "not" may stand
 
@@ -118,8 +119,9 @@ def _judge(row, match, sentence, samples):
 def _numbers(sentence, samples, context):
     """The claims in numbers, and the context of the last of them for a next sentence that begins with "it"."""
     found = []
-    for number in numbers.read(sentence, context):
-        seconds = sentence.seconds(number.start)
+    known = numbers.read(sentence, context)
+    for number, after in zip_longest(known, known[1:]):
+        seconds = sentence.seconds(number.start, after.start if after else len(sentence.text))
         finding = values.judge(number, samples.between(*seconds))
         if finding is not None:
             found.append((number.start, number.end, "unknown", finding._replace(interval=finding.interval or seconds)))

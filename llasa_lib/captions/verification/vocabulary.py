@@ -36,6 +36,15 @@ UNITS = (
 # (role, what it means, pattern). A weak statistic ("reaches") gives way to a strong one ("the mean reaches").
 WORDS = (
     ("axis", "", r"(?<![\w'])[xyz](?![\w'])|(?<![\w'])(?:a|acc|g|w|gyro|rot)[xyz](?![\w'])"),
+    ("statistic", "mean", r"\b(?:fluctuat|var[iy]|oscillat|hover|swing|cent(?:er|re))\w* (?:around|about|near)\b"),
+    ("weak", "change", r"\b(?:increas|decreas|drop|ris|rose|jump|chang|grow|fall|differ)\w* (?:of|by)\b"),
+    (
+        "statistic",
+        "first value",
+        r"\b(?:initial|first) (?:value|reading|sample)|\b(?:starts|starting|begins|beginning) at\b",
+    ),
+    ("statistic", "last value", r"\b(?:final|last) (?:value|reading|sample)|\b(?:ends|ending|finishes) at\b"),
+    ("statistic", "amplitude", r"\bamplitudes?\b"),
     ("statistic", "root mean square", r"\b(?:rms|root[- ]mean[- ]square)\b"),
     (
         "statistic",
@@ -69,12 +78,12 @@ WORDS = (
     ("statistic", "cadence", r"\b(?:cadence|steps?|stepping|strides?|rhythm|gait|pace)\b"),
     ("statistic", "frequency", r"\b(?:frequenc\w+|swings?|swinging|oscillat\w+|periodic\w*)\b"),
     ("statistic", "period", r"\b(?:period|step (?:time|duration|interval)|per step|every|one step)\b"),
-    ("statistic", "sampling", r"\bsampl(?:ed|ing)\b"),
+    ("statistic", "sampling", r"\b(?:sampl(?:ed|ing)|recorded)\b"),
     ("statistic", "duration", r"\b(?:window|recording|segment|clip|excerpt)\b"),
     (
         "sensor",
         "rotation",
-        r"\|(?:rotation|ω|w|gyro)\||\b(?:gyro\w*|rotation\w*|rotat(?:es?|ing)|turn(?:s|ing)?|"
+        r"\|(?:rotation|ω|w|gyro)\||\b(?:gyro\w*|rotation\w*|rotat(?:es?|ed|ing)|turn(?:s|ed|ing)?|"
         r"angular|spin\w*)\b",
     ),
     ("sensor", "acceleration", r"\|a(?:cc\w*)?\||\b(?:acc|accel\w*)\b"),
