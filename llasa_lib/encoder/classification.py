@@ -1,7 +1,5 @@
 """From embeddings to activities: heads on the encoder, fine-tuning, and a network without any encoder beside them."""
 
-import copy
-
 import numpy as np
 import torch
 from torch import nn
@@ -9,7 +7,8 @@ from transformers import AutoModelForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from llasa_lib import training
-from llasa_lib.encoder.network import LimuBertConfig, LimuBertModel, LimuBertPreTrainedModel
+from llasa_lib.encoder.network import CLASSIFIERS, LimuBertConfig, LimuBertModel, LimuBertPreTrainedModel
+from llasa_lib.encoder.probing import pool
 from llasa_lib.encoder.windows import check_windows, normalise
 from llasa_lib.errors import ModelError
 
@@ -25,20 +24,16 @@ class LinearHead(nn.Module):
         self.out = nn.Linear(2 * width, labels)
 
     def forward(self, states):
-        pooled = self.pool(states)
+        pooled = pool(states)
         # One window alone has no spread: it is brought to the size of those before it.
         return self.out(self.scale.train(self.training and len(pooled) > 1)(pooled))
 
     def settle(self, states):
         """Take the size from all of these states."""
-        pooled = self.pool(states)
+        pooled = pool(states)
         if len(pooled) > 1:
             self.scale.running_mean.copy_(pooled.mean(0))
             self.scale.running_var.copy_(pooled.var(0))
-
-    @staticmethod
-    def pool(states):
-        return torch.cat([states.mean(1), states.std(1, unbiased=False)], dim=-1)
 
 
 class GruHead(nn.Module):
@@ -65,7 +60,7 @@ class GruHead(nn.Module):
         return self.out(last).unflatten(0, (-1, SECONDS)).mean(1)
 
 
-HEADS = {"linear": LinearHead, "gru": GruHead}
+HEADS = dict(zip(CLASSIFIERS, (LinearHead, GruHead), strict=True))
 
 
 class LimuBertForSequenceClassification(LimuBertPreTrainedModel):
@@ -129,14 +124,20 @@ def with_head(model, activities, head="linear"):
     Returns
     -------
     LimuBertForSequenceClassification
+
+    Raises
+    ------
+    ModelError
+        If there is no such head.
     """
-    if head not in HEADS:
-        raise ModelError(f"head={head!r} is none of {', '.join(HEADS)}.")
     limu_bert = getattr(model, "limu_bert", model)
-    config = copy.deepcopy(limu_bert.config)
-    config.classifier = head
-    config.id2label = dict(enumerate(activities))
-    config.label2id = {name: number for number, name in enumerate(activities)}
+    changes = {
+        "classifier": head,
+        "id2label": dict(enumerate(activities)),
+        "label2id": {name: number for number, name in enumerate(activities)},
+        "attn_implementation": limu_bert.config._attn_implementation,  # what to_dict leaves out
+    }
+    config = LimuBertConfig.from_dict(limu_bert.config.to_dict() | changes)
     made = LimuBertForSequenceClassification(config)
     made.limu_bert.load_state_dict(limu_bert.state_dict())
     return made
