@@ -25,6 +25,7 @@ from llasa_lib.encoder.classification import (
     with_head,
 )
 from llasa_lib.encoder.efficiency import draw_labels, label_efficiency, random_like
+from llasa_lib.encoder.loading import load
 from llasa_lib.encoder.masking import choose_hidden, hide, mask_spans
 from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel, look_around
 from llasa_lib.encoder.pretraining import PretrainingWindows, embed, masking_collate, pretrain
@@ -51,6 +52,7 @@ __all__ = [
     "hide",
     "label_efficiency",
     "linear_probe",
+    "load",
     "look_around",
     "mask_spans",
     "masking_collate",

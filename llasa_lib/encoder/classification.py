@@ -178,15 +178,16 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
     Raises
     ------
     ModelError
-        If the windows have another shape, NaN, or units that are obviously wrong.
+        If the windows have another shape, NaN, or units that are obviously wrong, or the labels are not theirs.
     """
-    values = _values(model, imu)
+    values, numbers = _values(model, imu), _class_numbers(labels, len(imu), model.classifier.out.out_features)
     rates = {}
     if encoder_learning_rate is not None:
         model.limu_bert.requires_grad_(encoder_learning_rate > 0)
         rates["limu_bert"] = encoder_learning_rate
-    data = LabelledWindows(values, torch.as_tensor(np.asarray(labels), dtype=torch.long))
-    history = training.fit(model, data, folder, settings, seed, groups=rates, description=description)
+    history = training.fit(
+        model, LabelledWindows(values, numbers), folder, settings, seed, groups=rates, description=description
+    )
     _settle(model.eval(), values)
     return history
 
@@ -206,6 +207,16 @@ def classify(model, imu, batch_size=256):
     model.eval()
     device = next(model.parameters()).device
     return np.concatenate([model(part.to(device)).logits.argmax(-1).cpu().numpy() for part in values.split(batch_size)])
+
+
+def _class_numbers(labels, windows, classes):
+    """Checked labels, as the loss wants them."""
+    labels = np.asarray(labels)
+    if labels.shape != (windows,):
+        raise ModelError(f"There are labels of shape {labels.shape} for {windows} windows; give one for each.")
+    if labels.dtype.kind not in "iu" or ((labels < 0) | (labels >= classes)).any():
+        raise ModelError(f"Labels must be whole numbers from 0 to {classes - 1}, the places of the classifier's names.")
+    return torch.as_tensor(labels.astype(np.int64))
 
 
 def _values(model, imu):

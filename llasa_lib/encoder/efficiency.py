@@ -15,7 +15,7 @@ from llasa_lib.encoder.classification import RawGru, classify, fine_tune, with_h
 from llasa_lib.encoder.network import LimuBertModel
 from llasa_lib.encoder.pretraining import embed
 from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool
-from llasa_lib.encoder.windows import normalise
+from llasa_lib.encoder.windows import check_windows, normalise
 
 
 def draw_labels(activities, share, seed):
@@ -39,8 +39,9 @@ def draw_labels(activities, share, seed):
 def random_like(model, imu, seed):
     """An untrained encoder with the configuration of ``model``, its input scaled to windows (N, 120, 6) in SI units."""
     torch.manual_seed(seed)
-    fresh = LimuBertModel(getattr(model, "limu_bert", model).config).eval()
-    fresh.input.fit(torch.from_numpy(normalise(imu)))
+    config = getattr(model, "limu_bert", model).config
+    fresh = LimuBertModel(config).eval()
+    fresh.input.fit(torch.from_numpy(normalise(check_windows(imu, config.max_position_embeddings))))
     return fresh
 
 
