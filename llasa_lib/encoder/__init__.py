@@ -9,6 +9,7 @@ Notable features:
 - span masking for a whole batch at once: the loop runs over spans, not over windows;
 - norms are computed in float32 whatever the model's type, since eps = 1e-12 is 0 in half precision;
 - windows are checked where they enter (``check_windows``), not in ``forward``;
+- ``load`` reads a folder whole or not at all, where ``from_pretrained`` fills gaps with random weights;
 - every departure from the published network is a field of ``LimuBertConfig``: patches of time steps, residual or
   pre-norm blocks, standardised and fine channels, gravity-aligned input, a mask token;
 - ``LimuBertForSequenceClassification``, ``fine_tune``, ``linear_probe``, ``nearest_neighbours`` and
