@@ -65,7 +65,7 @@ class Pipeline:
 
     def pretrain(self):
         """Stage 2: windows of training subjects -> ``LimuBertForPreTraining``."""
-        return self._stage("pretrain", self._pretrain, _load_encoder)
+        return self._stage("pretrain", self._pretrain, encoder.load)
 
     def represent(self):
         """Beside stage 2: the published network, variants, and what labels are worth.
@@ -378,12 +378,8 @@ def _loaded(load, folder):
 
 
 def _load_represent(folder):
-    published = encoder.LimuBertForPreTraining.from_pretrained(folder / "published").eval()
+    published = encoder.load(folder / "published")
     return published, _read_json(folder / "variants.json"), _read_json(folder / "efficiency.json")
-
-
-def _load_encoder(folder):
-    return encoder.LimuBertForPreTraining.from_pretrained(folder).eval()
 
 
 def ready(profile=None):

@@ -190,10 +190,12 @@ def fit(
     Raises
     ------
     ModelError
-        If the loss is no longer a number.
+        If the data set is empty, or the loss is no longer a number.
     ArtifactError
         If the checkpoint in ``folder`` belongs to another model.
     """
+    if not len(dataset):
+        raise ModelError("There is nothing to learn from: the data set is empty. Which windows were chosen?")
     folder = Path(folder)
     set_seed(seed)
     cuda = torch.cuda.is_available()

@@ -9,7 +9,6 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from llasa_lib import encoder, profiles, signals
-from llasa_lib.encoder import classification
 from llasa_lib.errors import ModelError
 
 NAMES = ["lying", "standing", "walking"]
@@ -101,7 +100,7 @@ def test_a_pretraining_checkpoint_gives_a_classifier_with_a_new_head(pretrained,
 
 
 def test_what_cannot_be_a_head_is_named(pretrained, imu, tmp_path):
-    with pytest.raises(ModelError, match="head='mlp' is none of linear, gru"):
+    with pytest.raises(ModelError, match="classifier='mlp' is none of linear, gru"):
         encoder.with_head(pretrained, NAMES, "mlp")
     coarse = encoder.with_head(build(imu, patch_size=24), NAMES, "gru")
     with pytest.raises(ModelError, match="6 pieces of a window, but 5 tokens"):
@@ -114,9 +113,20 @@ def test_the_linear_head_reads_what_the_linear_probe_reads(pretrained, three):
     head = encoder.with_head(pretrained, NAMES).classifier.train()
     states = pretrained.limu_bert(torch.from_numpy(encoder.normalise(three[0]))).last_hidden_state
     pooled = torch.from_numpy(encoder.pool(states.detach().numpy()))
-    torch.testing.assert_close(head.pool(states), pooled, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoder.pool(states), pooled, atol=1e-5, rtol=1e-4)
     scaled = (pooled - pooled.mean(0)) / (pooled.var(0, unbiased=False) + 1e-5).sqrt()
     torch.testing.assert_close(head(states), head.out(scaled), atol=1e-4, rtol=1e-3)
+
+
+def test_a_classifier_keeps_all_settings_of_its_encoder(imu):
+    pretrained = build(imu, attn_implementation="eager")
+    config = encoder.with_head(pretrained, NAMES, "gru").config
+    assert config._attn_implementation == "eager"
+    assert config.id2label == dict(enumerate(NAMES))
+    new = {"classifier", "id2label", "label2id"}
+    same = lambda settings: {name: value for name, value in settings.to_dict().items() if name not in new}
+    assert same(config) == same(pretrained.config)
+    assert pretrained.config.classifier == "linear"
 
 
 def test_the_gru_head_reads_every_second_alone():
@@ -268,7 +278,3 @@ def test_a_classifier_in_half_precision_names_most_windows_alike(pretrained, thr
     tune(classifier, three, epochs(4), tmp_path / "run")
     exact = encoder.classify(classifier, three[0])
     assert np.mean(encoder.classify(classifier.half(), three[0]) == exact) > 0.9
-
-
-def test_every_head_has_a_name_in_the_configuration():
-    assert set(classification.HEADS) == set(encoder.network.CLASSIFIERS)

@@ -1,5 +1,6 @@
 """What labels are worth: the draw of the labels, the table of methods, and a run that is interrupted in the middle."""
 
+import copy
 import json
 import shutil
 
@@ -86,13 +87,19 @@ def small_forest(monkeypatch):
 
 @pytest.fixture(scope="module")
 def table(toy, tmp_path_factory):
-    """The rows of an uninterrupted run, and the folder that it wrote them to."""
+    """The rows of an uninterrupted run, and the folder that was given to it."""
     folder = tmp_path_factory.mktemp("efficiency")
     with pytest.MonkeyPatch.context() as patch:
         forest = efficiency.RandomForestClassifier
         few = lambda n_estimators, random_state: forest(n_estimators=10, random_state=random_state)
         patch.setattr(efficiency, "RandomForestClassifier", few)
         return encoder.label_efficiency(*toy, SETTINGS, folder, seed=3), folder
+
+
+def journal(folder):
+    """The file of a folder that one run wrote its rows to."""
+    (found,) = folder.glob("*/rows.jsonl")
+    return found
 
 
 def key(row):
@@ -111,8 +118,8 @@ def test_every_method_meets_every_share_and_draw_once(table, toy):
     assert all(type(row["macro_f1"]) is float for row in rows)
     # What needs no training to speak of is well above one in six.
     assert all(row["macro_f1"] > 0.3 for row in rows if row["share"] == 1.0 and "plain" in row["method"])
-    assert [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()] == rows
-    assert [path.name for path in folder.iterdir()] == ["rows.jsonl"], "no checkpoint is left behind"
+    assert [json.loads(line) for line in journal(folder).read_text().splitlines()] == rows
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["rows.jsonl"], "no checkpoint is left behind"
 
 
 def test_the_pretrained_network_is_left_as_it_is(table, toy):
@@ -159,7 +166,7 @@ def test_a_run_that_is_stopped_goes_on_behind_its_last_row(table, toy, tmp_path,
         patch.setattr(efficiency, "classify", stop)
         with pytest.raises(KeyboardInterrupt):
             encoder.label_efficiency(*toy, first, tmp_path, seed=3)
-    done = len((tmp_path / "rows.jsonl").read_text().splitlines())
+    done = len(journal(tmp_path).read_text().splitlines())
     assert 8 < done < 16
     assert encoder.label_efficiency(*toy, first, tmp_path, seed=3) == table[0][:16]
     assert len(calls) == 16, "nothing is computed twice"
@@ -169,18 +176,45 @@ def test_a_run_that_is_stopped_goes_on_behind_its_last_row(table, toy, tmp_path,
 def test_a_line_that_was_cut_short_is_computed_again_and_no_other(table, toy, tmp_path, monkeypatch, cut):
     """Cut at the line break, in the middle of the last line, and just before its closing brace."""
     rows, folder = table
-    text = (folder / "rows.jsonl").read_text()
-    (tmp_path / "rows.jsonl").write_text(text[:-cut])
+    text, mine = journal(folder).read_text(), tmp_path / journal(folder).relative_to(folder)
+    mine.parent.mkdir()
+    mine.write_text(text[:-cut])
     calls = counted(monkeypatch)
     assert encoder.label_efficiency(*toy, SETTINGS, tmp_path, seed=3) == rows
     assert len(calls) == (0 if cut == 1 else 1)
-    assert (tmp_path / "rows.jsonl").read_text() == text
+    assert mine.read_text() == text
 
 
 def test_a_finished_table_is_read_and_not_made_again(table, toy, monkeypatch):
     calls = counted(monkeypatch)
     assert encoder.label_efficiency(*toy, SETTINGS, table[1], seed=3) == table[0]
     assert calls == []
+
+
+@pytest.mark.parametrize("change", ["seed", "settings", "model", "windows", "test labels"])
+def test_rows_of_another_run_are_not_taken_for_this_ones(toy, tmp_path, monkeypatch, change):
+    model, (imu, names), (other, truth) = copy.deepcopy(toy)
+    settings, seed = SETTINGS.model_copy(update={"shares": [0.2], "draws": 1}), 3
+    calls = []
+    same = lambda *drawn: calls.append(1) or np.zeros(len(other), int)
+    monkeypatch.setattr(efficiency, "_methods", lambda *args: {"all the same": same})
+    for _ in range(2):
+        encoder.label_efficiency(model, (imu, names), (other, truth), settings, tmp_path, seed)
+    assert len(calls) == 1
+    if change == "seed":
+        seed = 4
+    elif change == "settings":
+        settings = settings.model_copy(update={"steps": 3})
+    elif change == "model":
+        with torch.no_grad():
+            model.limu_bert.blocks[0].fc1.bias[0] += 1
+    elif change == "windows":
+        imu = imu[::-1]
+    else:
+        truth = truth[::-1]
+    encoder.label_efficiency(model, (imu, names), (other, truth), settings, tmp_path, seed)
+    assert len(calls) == 2
+    assert len(list(tmp_path.glob("*/rows.jsonl"))) == 2
 
 
 def test_windows_of_another_length_have_a_table_too(toy, tmp_path):

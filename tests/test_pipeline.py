@@ -42,8 +42,8 @@ def makers(monkeypatch):
 
     for name in STAGES:
         monkeypatch.setattr(Pipeline, f"_{name}", stub(name))
-    for loader in ("_load_splits", "_load_encoder"):
-        monkeypatch.setattr(pipeline, loader, lambda folder: {})
+    monkeypatch.setattr(pipeline, "_load_splits", lambda folder: {})
+    monkeypatch.setattr(pipeline.encoder, "load", lambda folder: {})
     monkeypatch.setattr(pipeline.model, "load", lambda folder: (folder, None))
     monkeypatch.setattr(signals, "check_disjoint", lambda splits: None)
     monkeypatch.setattr(evaluation.Report, "load", lambda path: path)

@@ -39,7 +39,7 @@ def test_five_questions_one_for_each_slot_in_order_and_short(corpus):
             lengths.append(len(pair["answer"].split()))
             kinds.add(pair["kind"])
     assert kinds == set(questions.KINDS)
-    assert 0.02 < np.mean(np.array(lengths) > 22) < 0.2, "some answers are long, most are short"
+    assert 0.1 < np.mean(np.array(lengths) > 15) < 0.4, "some answers are long, most are short"
 
 
 def test_recognition_is_answered_in_one_fixed_phrase(corpus):
@@ -184,15 +184,8 @@ def test_cited_facts_are_the_ones_in_the_answer():
                 continue
             numbers = {captions.say(f.value) for f in pair.facts.values() if isinstance(f.value, (int, float))}
             numbers |= {f"{f.value:.0f}" for f in pair.facts.values() if f.unit == "degrees"}
-            assert (
-                set(
-                    re.findall(
-                        r"-?\d+(?:\.\d+)?",
-                        pair.answer.replace("of 6", "").replace("from 0 to 2 s", "").replace("from 4 to 6 s", ""),
-                    )
-                )
-                <= numbers
-            )
+            text = re.sub(r"of 6|from \d to \d s", "", pair.answer, flags=re.IGNORECASE)
+            assert set(re.findall(r"-?\d+(?:\.\d+)?", text)) <= numbers
 
 
 def test_the_corpus_keeps_the_windows_and_adds_text(hapt_windows, corpus):
@@ -268,7 +261,7 @@ def test_at_half_the_speed_a_rhythm_has_half_the_cadence():
     slow[:, 0] += 3 * np.sin(2 * np.pi * 1.5 * np.arange(120) / 20)
     facts, half = captions.measure(window), captions.measure(slow)
     assert half["cadence"].value == pytest.approx(facts["cadence"].value / 2, rel=0.05)
-    assert f"{captions.say(facts['cadence'].value / 2)} steps/s" in counterfactual(facts, "half the speed")
+    assert f"{captions.say(facts['cadence'].value / 2)} steps/s" in counterfactual(facts, "half speed")
 
 
 # --- two windows ---------------------------------------------------------------------------------------------------

@@ -272,7 +272,6 @@ BLIND_OPENINGS = (
     "In these six seconds, ",
     "Over six seconds, ",
     "During this window, ",
-    "The recording shows that ",
     "The signal shows that ",
 )
 

@@ -9,6 +9,7 @@ Notable features:
 - span masking for a whole batch at once: the loop runs over spans, not over windows;
 - norms are computed in float32 whatever the model's type, since eps = 1e-12 is 0 in half precision;
 - windows are checked where they enter (``check_windows``), not in ``forward``;
+- ``load`` reads a folder whole or not at all, where ``from_pretrained`` fills gaps with random weights;
 - every departure from the published network is a field of ``LimuBertConfig``: patches of time steps, residual or
   pre-norm blocks, standardised and fine channels, gravity-aligned input, a mask token;
 - ``LimuBertForSequenceClassification``, ``fine_tune``, ``linear_probe``, ``nearest_neighbours`` and
@@ -25,6 +26,7 @@ from llasa_lib.encoder.classification import (
     with_head,
 )
 from llasa_lib.encoder.efficiency import draw_labels, label_efficiency, random_like
+from llasa_lib.encoder.loading import load
 from llasa_lib.encoder.masking import choose_hidden, hide, mask_spans
 from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel, look_around
 from llasa_lib.encoder.pretraining import MaskedPretraining, PretrainingWindows, embed, pretrain
@@ -52,6 +54,7 @@ __all__ = [
     "hide",
     "label_efficiency",
     "linear_probe",
+    "load",
     "look_around",
     "mask_spans",
     "nearest_neighbours",

@@ -1,7 +1,5 @@
 """From embeddings to activities: heads on the encoder, fine-tuning, and a network without any encoder beside them."""
 
-import copy
-
 import numpy as np
 import torch
 from torch import nn
@@ -9,7 +7,8 @@ from transformers import AutoModelForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from llasa_lib import training
-from llasa_lib.encoder.network import LimuBertConfig, LimuBertModel, LimuBertPreTrainedModel
+from llasa_lib.encoder.network import CLASSIFIERS, LimuBertConfig, LimuBertModel, LimuBertPreTrainedModel
+from llasa_lib.encoder.probing import pool
 from llasa_lib.encoder.windows import check_windows, normalise
 from llasa_lib.errors import ModelError
 
@@ -25,20 +24,16 @@ class LinearHead(nn.Module):
         self.out = nn.Linear(2 * width, labels)
 
     def forward(self, states):
-        pooled = self.pool(states)
+        pooled = pool(states)
         # One window alone has no spread: it is brought to the size of those before it.
         return self.out(self.scale.train(self.training and len(pooled) > 1)(pooled))
 
     def settle(self, states):
         """Take the size from all of these states."""
-        pooled = self.pool(states)
+        pooled = pool(states)
         if len(pooled) > 1:
             self.scale.running_mean.copy_(pooled.mean(0))
             self.scale.running_var.copy_(pooled.var(0))
-
-    @staticmethod
-    def pool(states):
-        return torch.cat([states.mean(1), states.std(1, unbiased=False)], dim=-1)
 
 
 class GruHead(nn.Module):
@@ -65,7 +60,7 @@ class GruHead(nn.Module):
         return self.out(last).unflatten(0, (-1, SECONDS)).mean(1)
 
 
-HEADS = {"linear": LinearHead, "gru": GruHead}
+HEADS = dict(zip(CLASSIFIERS, (LinearHead, GruHead), strict=True))
 
 
 class LimuBertForSequenceClassification(LimuBertPreTrainedModel):
@@ -129,14 +124,20 @@ def with_head(model, activities, head="linear"):
     Returns
     -------
     LimuBertForSequenceClassification
+
+    Raises
+    ------
+    ModelError
+        If there is no such head.
     """
-    if head not in HEADS:
-        raise ModelError(f"head={head!r} is none of {', '.join(HEADS)}.")
     limu_bert = getattr(model, "limu_bert", model)
-    config = copy.deepcopy(limu_bert.config)
-    config.classifier = head
-    config.id2label = dict(enumerate(activities))
-    config.label2id = {name: number for number, name in enumerate(activities)}
+    changes = {
+        "classifier": head,
+        "id2label": dict(enumerate(activities)),
+        "label2id": {name: number for number, name in enumerate(activities)},
+        "attn_implementation": limu_bert.config._attn_implementation,  # what to_dict leaves out
+    }
+    config = LimuBertConfig.from_dict(limu_bert.config.to_dict() | changes)
     made = LimuBertForSequenceClassification(config)
     made.limu_bert.load_state_dict(limu_bert.state_dict())
     return made
@@ -177,15 +178,16 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
     Raises
     ------
     ModelError
-        If the windows have another shape, NaN, or units that are obviously wrong.
+        If the windows have another shape, NaN, or units that are obviously wrong, or the labels are not theirs.
     """
-    values = _values(model, imu)
+    values, numbers = _values(model, imu), _class_numbers(labels, len(imu), model.classifier.out.out_features)
     rates = {}
     if encoder_learning_rate is not None:
         model.limu_bert.requires_grad_(encoder_learning_rate > 0)
         rates["limu_bert"] = encoder_learning_rate
-    data = LabelledWindows(values, torch.as_tensor(np.asarray(labels), dtype=torch.long))
-    history = training.fit(model, data, folder, settings, seed, groups=rates, description=description)
+    history = training.fit(
+        model, LabelledWindows(values, numbers), folder, settings, seed, groups=rates, description=description
+    )
     _settle(model.eval(), values)
     return history
 
@@ -205,6 +207,16 @@ def classify(model, imu, batch_size=256):
     model.eval()
     device = next(model.parameters()).device
     return np.concatenate([model(part.to(device)).logits.argmax(-1).cpu().numpy() for part in values.split(batch_size)])
+
+
+def _class_numbers(labels, windows, classes):
+    """Checked labels, as the loss wants them."""
+    labels = np.asarray(labels)
+    if labels.shape != (windows,):
+        raise ModelError(f"There are labels of shape {labels.shape} for {windows} windows; give one for each.")
+    if labels.dtype.kind not in "iu" or ((labels < 0) | (labels >= classes)).any():
+        raise ModelError(f"Labels must be whole numbers from 0 to {classes - 1}, the places of the classifier's names.")
+    return torch.as_tensor(labels.astype(np.int64))
 
 
 def _values(model, imu):

@@ -1,5 +1,6 @@
 """What labels are worth: readers with and without a pretrained encoder, from one per cent of the labels on."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -14,7 +15,7 @@ from llasa_lib.encoder.classification import RawGru, classify, fine_tune, with_h
 from llasa_lib.encoder.network import LimuBertModel
 from llasa_lib.encoder.pretraining import embed
 from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool
-from llasa_lib.encoder.windows import normalise
+from llasa_lib.encoder.windows import check_windows, normalise
 
 
 def draw_labels(activities, share, seed):
@@ -38,8 +39,9 @@ def draw_labels(activities, share, seed):
 def random_like(model, imu, seed):
     """An untrained encoder with the configuration of ``model``, its input scaled to windows (N, 120, 6) in SI units."""
     torch.manual_seed(seed)
-    fresh = LimuBertModel(getattr(model, "limu_bert", model).config).eval()
-    fresh.input.fit(torch.from_numpy(normalise(imu)))
+    config = getattr(model, "limu_bert", model).config
+    fresh = LimuBertModel(config).eval()
+    fresh.input.fit(torch.from_numpy(normalise(check_windows(imu, config.max_position_embeddings))))
     return fresh
 
 
@@ -52,7 +54,8 @@ def label_efficiency(model, train, test, settings, folder, seed=0):
     train, test : (imu, activities): (N, 120, 6) array in SI units and N names; no person in both.
     settings : a profile's ``represent`` section.
     folder : path
-        Every finished row is written there at once; an interrupted run goes on behind the last one.
+        Every finished row is written at once, to a subfolder that belongs to these very arguments; an interrupted run
+        goes on behind the last one.
     seed : int
 
     Returns
@@ -60,11 +63,12 @@ def label_efficiency(model, train, test, settings, folder, seed=0):
     list of dict
         ``method``, ``share``, ``labels`` (how many), ``draw``, ``macro_f1``.
     """
-    journal = Path(folder) / "rows.jsonl"
+    folder = Path(folder) / _name(model, train, test, settings, seed)
+    journal = folder / "rows.jsonl"
     journal.parent.mkdir(parents=True, exist_ok=True)
     rows = _read(journal)
     done = {(row["method"], row["share"], row["draw"]) for row in rows}
-    methods = _methods(model, train[0], test[0], settings, Path(folder) / "classifier", seed)
+    methods = _methods(model, train[0], test[0], settings, folder / "classifier", seed)
     names, truth = np.unique(train[1]), np.asarray(test[1])
     numbers = np.searchsorted(names, train[1])
     for share in settings.shares:
@@ -80,6 +84,16 @@ def label_efficiency(model, train, test, settings, folder, seed=0):
                 with journal.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
     return rows
+
+
+def _name(model, train, test, settings, seed):
+    """What a run is made of, in a word: rows and checkpoints of another one must not be taken for its own."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    for imu, activities in (train, test):
+        digest.update(np.ascontiguousarray(imu).tobytes() + "\n".join(activities).encode())
+    return files.fingerprint(digest.hexdigest(), model.config.to_dict(), settings.model_dump(), seed)
 
 
 def _read(journal):

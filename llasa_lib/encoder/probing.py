@@ -1,6 +1,7 @@
 """How much of the activity lies open in the embeddings."""
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -10,11 +11,11 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 
 def pool(embeddings):
-    """Mean and spread over time: (N, T, H) -> (N, 2 H). Arrays of two axes pass as they are."""
-    embeddings = np.asarray(embeddings)
+    """Mean and spread over time: (N, T, H) array or tensor -> (N, 2 H). What has two axes passes as it is."""
     if embeddings.ndim == 2:
         return embeddings
-    return np.concatenate([embeddings.mean(axis=1), embeddings.std(axis=1)], axis=1)
+    library = torch if isinstance(embeddings, torch.Tensor) else np
+    return library.concatenate([embeddings.mean(axis=1), library.std(embeddings, axis=1, correction=0)], axis=1)
 
 
 def linear_probe(embeddings, activities, regularisation=1.0, seed=0):

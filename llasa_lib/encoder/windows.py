@@ -53,16 +53,15 @@ def check_windows(imu, length=120, units=True):
     Raises
     ------
     ModelError
-        For another shape, NaN or infinite values, mean acceleration far from gravity, or rotation beyond any
-        human.
+        For what holds no real numbers, another shape, NaN or infinite values, mean acceleration far from gravity, or
+        rotation beyond any human.
     """
-    imu = imu.detach().cpu().numpy() if isinstance(imu, torch.Tensor) else np.asarray(imu)
+    imu = _numbers(imu)
     if imu.ndim != 3 or imu.shape[1:] != (length, 6):
         raise ModelError(
             f"Windows have shape {imu.shape}; the encoder reads (windows, {length} steps, 6 channels). "
             "Resample to 20 Hz and cut with signals.make_windows."
         )
-    imu = imu.astype(np.float32)
     broken = np.argwhere(~np.isfinite(imu))
     if len(broken):
         window, step, channel = broken[0]
@@ -73,6 +72,22 @@ def check_windows(imu, length=120, units=True):
     if units:
         _check_units(imu)
     return imu
+
+
+def _numbers(imu):
+    """Arrays, tensors of any type and nested lists as one float32 array."""
+    if isinstance(imu, torch.Tensor):
+        imu = imu.detach().cpu()
+        imu = (imu.float() if imu.is_floating_point() else imu).numpy()  # numpy knows no bfloat16
+    try:
+        imu = np.asarray(imu)
+        if imu.dtype.kind in "fiu":
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+                return imu.astype(np.float32)
+        reason = f"an array of {imu.dtype}"
+    except ValueError:
+        reason = "lists of unequal length"
+    raise ModelError(f"Windows must be one array of real numbers, not {reason}; see signals.to_array.")
 
 
 def _check_units(imu):

@@ -118,7 +118,7 @@ def _ends(f):
 def _posture_change(f):
     turn = degrees(f["turn"].value)
     if f["transition"].value is None:
-        return f"No, the direction of gravity changes by only {turn}.", ["transition", "turn"]
+        return f"No, the sensor turns by only {turn} in between.", ["transition", "turn"]
     return f"Yes, the posture changes by {turn}.", ["transition", "turn"]
 
 

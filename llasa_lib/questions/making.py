@@ -102,8 +102,8 @@ def _looks(f, activity, rng):
         text = f"Hardly anything moves, so gravity is what is left: axis {f['gravity'].axis} carries gravity at "
         return f"{text}{say(f['gravity'].value)} m/s². This fits {activity}.", ["level", "gravity"]
     if f["cadence"].value is None:
-        text = f"Acceleration varies by {say(f['intensity'].value)} m/s² without a step rhythm."
-        return f"{text} The label says {activity}; a rhythm does not.", ["intensity", "cadence"]
+        text = f"Acceleration varies by {say(f['intensity'].value)} m/s², but there is no regular step rhythm."
+        return f"{text} The label says {activity}.", ["intensity", "cadence"]
     text = (
         f"Steps repeat at {say(f['cadence'].value)} steps/s, and acceleration peaks at {say(f['impact'].value)} m/s²."
     )
