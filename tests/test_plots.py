@@ -125,6 +125,16 @@ def test_a_loss_curve_and_a_map_have_labels():
     assert ax.get_legend_handles_labels()[1] == ["walking", "sitting", "lying"]  # in the order of the vocabulary
 
 
+def test_a_proof_shows_what_holds_what_does_not_and_what_nobody_can_tell(walk):
+    text = "A woman hurries home. The cadence is 4000 steps per second, axis x points up, and the value is 3 m/s²."
+    claims = captions.verify(text, walk)
+    figure = plots.proof(walk, text, claims)
+    titles = " ".join(ax.get_title(loc="left") for ax in figure.axes)
+    assert "points up” ✓" in titles
+    assert "4000 steps per second ✗" in titles
+    assert all(ax.get_ylabel() for ax in figure.axes[1:])
+
+
 # --- widgets ------------------------------------------------------------------------------------------------------
 
 

@@ -113,6 +113,13 @@ def test_every_claim_about_an_invented_window_is_supported(seed, motion, steps):
         assert [claim for claim in claims if claim.holds is not True] == []
 
 
+def test_no_phrase_of_our_grammar_is_left_unread(real):
+    for window, facts, _ in real[::8]:
+        for form in ("clause", "adjunct"):
+            for phrase in (phrase for some in captions.phrases(facts, form).values() for phrase in some):
+                assert verdict(f"{phrase}.", window) == "true", phrase
+
+
 def test_no_number_of_our_own_captions_is_left_unread(real):
     for n, (window, facts, activity) in enumerate(real):
         caption = captions.describe(facts, activity, n)

@@ -38,6 +38,7 @@ INTENSITIES = {
     "quiet": (0, STILL),
     "inactive": (0, STILL),
     "resting": (0, STILL),
+    "flat": (0, STILL),
     "gentle": (0, _LIMIT["light"]),
     "mild": (0, _LIMIT["light"]),
     "slight": (0, _LIMIT["light"]),

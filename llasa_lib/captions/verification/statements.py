@@ -109,8 +109,8 @@ STATEMENTS = (
     ),
     _row(
         "trend", judges.trend,
-        r"\b(?P<steady>(?:both|the two) halves (?:\w+ )?(?:are |is |move |look )?(?:much |very )?(?:alike|similar|"
-        r"@same))\b",
+        r"\b(?P<steady>(?:both|the two) halves (?:\w+ )?(?:are |is |move |look )?(?:much |very |about )?(?:alike|"
+        r"similar|equally|@same))\b",
         _GROWS + r" (?:\w+ly )?(?:towards?|until|by) the (?:very )?end\b",
         whole=True,
     ),
@@ -118,6 +118,7 @@ STATEMENTS = (
         "roughest third", judges.third,
         r"\bthe @third (?:of the \w+ )?(?:moves?|varies|vary|is|are) (?:the )?@rough(?: intense| active)?\b",
         r"\b@rough (?:of the )?@motion (?:is |occurs |happens )?(?:in|during) the @third\b",
+        r"\b@motion is @most (?:in|during) the @third\b",
         whole=True,
     ),
     _row(
@@ -193,6 +194,7 @@ STATEMENTS = (
         r" and\b|$)",
         r"\b(?:but|and) (?:stays|becomes|is) @very@level\b(?! [a-z]+ing\b| and | gait| rhythm)",
         r"\b@level[ -](?:(?!rotat|turn)\w+ )?@moving\b",
+        r"\b@level (?:variation|variability)\b(?! (?:on|along|in|of)\b)",
         r"(?:^ ?|[,:] |(?<=(?:not|n't) )|\b(?:completely|entirely|perfectly|almost|initially|first|then|is|be|stays|"
         r"lies|keeps|remains|sits|stands|holds|held|kept) )(?P<level>still|motionless|stationary|at rest|immobile)\b"
         r"(?! [a-z]+(?:ing|s)\b| has\b| of\b)",
@@ -221,6 +223,7 @@ STATEMENTS = (
         r"\b(?:turning|rotation)\b@words\b(?:mostly|mainly|primarily|predominantly|largely)\b@words\b@along @axis",
         r"\b(?:most|strongest|largest|fastest) (?:of the )?(?:turning|rotation) (?:\w+ )?@along @axis",
         r"\b(?:main|dominant|primary|principal) (?:axis of rotation|rotation axis|turning axis) (?:is|being) @axis",
+        r"\bdominated by (?:turning|rotation) @along @axis",
         r"\b@turning is (?:largest|strongest|greatest|highest|most pronounced)\b@gap\b@along @axis",
     ),
     _row(
@@ -254,20 +257,24 @@ STATEMENTS = (
     ),
     # --- rhythm
     _row(
+        "rhythm", judges.no_rhythm,
+        r"\b(?:irregular|aperiodic|non-periodic|nonperiodic)\b",
+        r"\b(?:rhythm|cadence|periodicity) (?:is|are) (?:not|absent|missing|lacking)\b",
+    ),
+    _row(
         "rhythm", judges.rhythm,
         r"\b(?:(?P<kind>clear|strong|distinct|pronounced|loose|weak|faint|regular|steady|stable|consistent) )?"
         r"(?:(?:and )?(?:regular|periodic) )?(?:step |walking |gait |stepping |repeating )?(?:rhythm|cadence|"
-        r"periodicity)\b"
-        r"(?: (?:is|looks) (?P<adjective>clear|loose|weak|regular)\b)?",
+        r"periodicity)\b(?! does)(?: (?:is|looks) (?P<adjective>clear|loose|weak|regular)\b)?",
         r"\b(?:regular|periodic|repeating|repetitive|rhythmic|cyclic) (?:step )?(?:pattern|steps|oscillations?|"
         r"peaks|motion)\b",
     ),
-    _row("rhythm", judges.no_rhythm, r"\b(?:irregular|aperiodic|non-periodic|nonperiodic)\b"),
     _row(
         "symmetry", judges.even,
         r"\b(?:steps|strides|gait) (?:are|is|look|seem) (?:very |quite |fairly |nearly )?(?:even|alike|equal|"
         r"symmetric(?:al)?|similar)\b",
         r"\b(?:even|symmetric(?:al)?|equal) (?:steps|gait|strides?)\b",
+        r"\bsuccessive steps (?:are |look )?(?:alike|equal|the same|similar)\b",
         r"\bboth steps (?:of (?:a|each|the) stride )?(?:are |look )?(?:alike|equal|the same|similar)\b",
     ),
     _row(
@@ -275,7 +282,8 @@ STATEMENTS = (
         r"\b(?:steps|strides|gait) (?:are|is|look|seem) (?:very |quite |fairly )?(?:uneven|asymmetric(?:al)?|unequal|"
         r"different)\b",
         r"\b(?:uneven|asymmetric(?:al)?|unequal|limping) (?:steps|gait|strides?)\b",
-        r"\bevery (?:second|other) step (?:differs|is different|different)\b",
+        r"\b(?:every (?:second|other) step|successive steps) (?:differs?|(?:is |are )?different)\b",
+        r"\b(?:alternating steps|steps alternate)\b(?! (?:evenly|regularly))",
     ),
     _row(
         "impacts", judges.impacts,

@@ -61,7 +61,7 @@ WORDS = (
     (
         "weak",
         "maximum",
-        r"\b(?:reach(?:es|ing|ed)?|fastest|largest|greatest|hardest|strongest|top(?:s|ping)|spik\w+|"
+        r"\b(?:reach(?:es|ing|ed)?|fastest|largest|greatest|hardest|strongest|top(?:s|ping)|spik\w+|outliers?|"
         r"exceed\w*|up to|as high as)\b",
     ),
     ("weak", "minimum", r"\b(?:smallest|dips?|dipping|trough|(?:drops?|falls?|goes) (?:down )?to|as low as)\b"),
@@ -77,7 +77,7 @@ WORDS = (
     ("statistic", "turn", r"\b(?:posture|orientation)\b"),
     ("statistic", "cadence", r"\b(?:cadence|steps?|stepping|strides?|rhythm|gait|pace)\b"),
     ("statistic", "frequency", r"\b(?:frequenc\w+|swings?|swinging|oscillat\w+|periodic\w*)\b"),
-    ("statistic", "period", r"\b(?:period|step (?:time|duration|interval)|per step|every|one step)\b"),
+    ("statistic", "period", r"\b(?:period|step (?:time|duration|interval)|intervals? of|per step|every|one step)\b"),
     ("statistic", "sampling", r"\b(?:sampl(?:ed|ing)|recorded)\b"),
     ("statistic", "duration", r"\b(?:window|recording|segment|clip|excerpt)\b"),
     (
