@@ -1,7 +1,5 @@
 """Training without labels, and what the trained encoder says about a window."""
 
-import math
-
 import numpy as np
 import torch
 from torch import nn
@@ -89,7 +87,6 @@ def pretrain(windows, settings, folder, seed=0, config=None):
     torch.manual_seed(seed)
     model = LimuBertForPreTraining(config)
     model.limu_bert.input.fit(values)
-    steps = settings.epochs * math.ceil(len(values) / (settings.batch_size * settings.accumulate))
     masked = MaskedPretraining(model, settings)
     if settings.compile:
         model.compile(backend=settings.compile)  # in place: names of weights and checkpoints stay
@@ -99,7 +96,6 @@ def pretrain(windows, settings, folder, seed=0, config=None):
         folder,
         settings,
         seed,
-        log_every=min(5, math.ceil(steps)),  # a run of three steps has a loss, too
         description="LIMU-BERT",
     )
     return model.eval(), history
