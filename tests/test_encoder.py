@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from damage import with_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel, AutoModelForPreTraining
@@ -370,15 +371,6 @@ def test_embedding_real_windows_does_not_depend_on_the_batch(imu, model):
 
 def test_every_real_window_passes_the_check(imu):
     np.testing.assert_array_equal(encoder.check_windows(imu), imu)
-
-
-def with_value(value):
-    def change(imu):
-        imu = imu.copy()
-        imu[2, 7, 4] = value
-        return imu
-
-    return change
 
 
 @pytest.mark.parametrize(

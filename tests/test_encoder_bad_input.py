@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from damage import with_value
 from safetensors.torch import load_file, save_file
 
 from llasa_lib import encoder, language_models, profiles, signals
@@ -39,15 +40,6 @@ WAYS = {
     "classify": lambda imu, folder: encoder.classify(encoder.with_head(build(), NAMES), imu),
     "random_like": lambda imu, folder: encoder.random_like(build(**FULL), imu, seed=0),
 }
-
-
-def with_value(value):
-    def change(imu):
-        imu = imu.copy()
-        imu[2, 7, 4] = value
-        return imu
-
-    return change
 
 
 BAD = {
