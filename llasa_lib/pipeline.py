@@ -31,7 +31,7 @@ _INGREDIENTS = {
     "caption": (("prepare",), ("captions", "questions"), ()),
     "align": (
         ("pretrain", "caption"),
-        ("model.py", "language_models.py"),
+        ("model", "language_models.py"),
         ("align", "language_model", "seed"),
     ),
     "compare": (("align",), ("evaluation",), ("evaluate",)),

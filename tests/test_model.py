@@ -431,7 +431,7 @@ def test_alignment_changes_the_projector_and_not_one_bit_of_the_rest(llasa, proc
 
 
 def test_the_gradient_reaches_every_weight_of_the_projector_through_the_frozen_model(llasa, processor, imu):
-    model.training.freeze(llasa)
+    training.freeze(llasa)
     llasa.model.projector.requires_grad_(True)
     data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS[:1])], batch_size=2, seed=0)
     llasa(**model.collate([data[0], data[1]], processor.tokenizer.pad_token_id)).loss.backward()

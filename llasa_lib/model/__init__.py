@@ -1,0 +1,55 @@
+"""LLaSA: a language model that reads six seconds of motion.
+
+Notable features:
+
+- three small Transformers classes, as LLaVA has them: ``LlasaConfig``, ``LlasaProcessor``,
+  ``LlasaForConditionalGeneration``; composed of two existing models, registered with the Auto classes;
+  ``generate``, ``save_pretrained`` and ``from_pretrained`` are inherited;
+- all normalisation lives in the processor: windows in SI units go in, nobody divides by 9.8 elsewhere;
+- the projector makes two kinds of soft tokens: *time-step tokens* from the encoder's states (``steps_per_token=1`` on
+  the published LIMU-BERT is the published 120-token ``mlp2x_gelu``) and a few *summary tokens* from the window's
+  named statistics; either can be off;
+- in training, logits are computed only where there is a label.
+"""
+
+from llasa_lib.model.alignment import (
+    CAPTION_PROMPT,
+    align,
+    alignment_samples,
+    build,
+    nearest_words,
+    warm_up,
+    word_loss,
+    word_targets,
+)
+from llasa_lib.model.configuration import LlasaConfig
+from llasa_lib.model.conversations import Conversations, collate
+from llasa_lib.model.modeling import LlasaForConditionalGeneration, LlasaModel, LlasaOutput, LlasaPreTrainedModel
+from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor
+from llasa_lib.model.projectors import LlasaProjector
+from llasa_lib.model.storing import load, save
+
+__all__ = [
+    "CAPTION_PROMPT",
+    "IGNORE",
+    "IMU_TOKEN",
+    "Conversations",
+    "ImuFeatureExtractor",
+    "LlasaConfig",
+    "LlasaForConditionalGeneration",
+    "LlasaModel",
+    "LlasaOutput",
+    "LlasaPreTrainedModel",
+    "LlasaProcessor",
+    "LlasaProjector",
+    "align",
+    "alignment_samples",
+    "build",
+    "collate",
+    "load",
+    "nearest_words",
+    "save",
+    "warm_up",
+    "word_loss",
+    "word_targets",
+]

@@ -1,0 +1,233 @@
+"""Chapter 4: a fresh projector in front of a frozen language model, its warm-up, and its training."""
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from llasa_lib import encoder, language_models, signals, training
+from llasa_lib.model.conversations import Conversations, collate
+from llasa_lib.model.modeling import LlasaForConditionalGeneration
+from llasa_lib.model.processing import ImuFeatureExtractor, LlasaProcessor
+
+CAPTION_PROMPT = "Describe what the sensor felt."
+
+
+def alignment_samples(corpus, epochs, caption_share, seed):
+    """What the projector learns from: each window named once per epoch, and described in a share of cases.
+
+    Parameters
+    ----------
+    corpus : datasets.Dataset
+        Windows with ``caption`` and ``questions`` (chapter 3).
+    epochs : float
+        Passes over the windows; the last may be a part.
+    caption_share : float
+        Share of samples that ask for the caption instead of the activity.
+
+    Returns
+    -------
+    list of (int, list of (question, answer))
+    """
+    rng = np.random.default_rng(seed)
+    captions, questions = corpus["caption"], corpus["questions"]
+    samples = []
+    for row in training.passes(len(corpus), epochs, rng):
+        if rng.random() < caption_share:
+            samples.append((row, [(CAPTION_PROMPT, captions[row])]))
+        else:
+            pair = next(pair for pair in questions[row] if pair["kind"] == "recognition")
+            samples.append((row, [(pair["question"], pair["answer"])]))
+    return samples
+
+
+def build(imu_encoder, train_imu, language_model, steps_per_token, summary_tokens, standardise=False, seed=0):
+    """Fresh model and processor for a profile's language model; the statistics are fitted on training windows.
+
+    Parameters
+    ----------
+    imu_encoder : encoder.LimuBertModel
+    train_imu : (N, T, 6) array, SI units
+    language_model : profiles.LanguageModel
+
+    Returns
+    -------
+    (LlasaForConditionalGeneration, LlasaProcessor)
+    """
+    text_model, tokenizer = language_models.load(
+        language_model.name, chat=language_model.chat, quantize=language_model.quantize
+    )
+    processor = LlasaProcessor(ImuFeatureExtractor(length=train_imu.shape[1]).fit(train_imu), tokenizer)
+    model = LlasaForConditionalGeneration.from_parts(
+        imu_encoder, text_model, processor, steps_per_token, summary_tokens, standardise, seed
+    )
+    if standardise:
+        # A few hundred windows fix two averages per state well enough.
+        some = train_imu[:: max(1, len(train_imu) // 512)]
+        states = torch.from_numpy(encoder.embed(imu_encoder, some))
+        model.model.projector.fit(states, text_model.get_input_embeddings().weight)
+    return model, processor
+
+
+def word_targets(model, processor, names):
+    """Where the words of each name lie among the word embeddings, seen from their common centre.
+
+    Parameters
+    ----------
+    names : list of str
+
+    Returns
+    -------
+    (len(names), H) tensor, unit length
+    """
+    embeddings = model.get_input_embeddings().weight.detach().float()
+    ids = [processor.tokenizer(f" {name}", add_special_tokens=False).input_ids for name in names]
+    words = torch.stack([embeddings[tokens].mean(0) for tokens in ids])
+    return nn.functional.normalize(words - words.mean(0), dim=-1)
+
+
+def nearest_words(model, imu_values, imu_summary, targets):
+    """Cosine between a window's mean soft token and each of :func:`word_targets`: (M, K)."""
+    tokens = model.get_imu_features(imu_values, imu_summary)
+    return nn.functional.normalize(tokens.mean(1).float(), dim=-1) @ targets.to(tokens.device).T
+
+
+def word_loss(tokens, targets, wanted, temperature=0.1):
+    """Contrastive loss: a window's soft tokens should lie nearer to its activity's words than to the others'.
+
+    Half of it asks this of every single token, half of their mean. Of the mean alone, a language model can read little:
+    its layers see tokens one by one.
+
+    Parameters
+    ----------
+    tokens : (M, S, H) tensor
+        Soft tokens of M windows.
+    targets : (K, H) tensor
+        Of :func:`word_targets`.
+    wanted : (M,) long tensor
+        Which of the K activities each window is.
+    temperature : float
+        Of the softmax over activities.
+
+    Returns
+    -------
+    () tensor
+    """
+    targets = targets.to(tokens.device)
+    each = nn.functional.normalize(tokens.float(), dim=-1) @ targets.T  # (M, S, K)
+    mean = nn.functional.normalize(tokens.float().mean(1), dim=-1) @ targets.T  # (M, K)
+    single = nn.functional.cross_entropy(each.flatten(0, 1) / temperature, wanted.repeat_interleave(each.shape[1]))
+    return (single + nn.functional.cross_entropy(mean / temperature, wanted)) / 2
+
+
+class _WordsInSight(nn.Module):
+    """The model in training, its own loss and the words' loss added up.
+
+    Without it, alignment bends the projector to the training people within a few steps, and forgets what the warm-up
+    found for everybody.
+    """
+
+    def __init__(self, llasa, targets, weight):
+        super().__init__()
+        self.llasa, self.weight = llasa, weight
+        self.register_buffer("targets", targets, persistent=False)
+
+    def forward(self, wanted=None, **inputs):
+        output = self.llasa(**inputs)
+        if wanted is not None and output.loss is not None:
+            output.loss = output.loss + self.weight * word_loss(output.imu_hidden_states, self.targets, wanted)
+        return output
+
+
+def _targets(model, processor, corpus):
+    """Word directions of the activities in a corpus, and which of them each window is."""
+    names = sorted(set(corpus["activity"]))
+    return word_targets(model, processor, names), torch.tensor([names.index(name) for name in corpus["activity"]])
+
+
+def warm_up(model, processor, corpus, settings, seed):
+    """Point each window's soft tokens at the words of its activity, before the language model is ever run.
+
+    A contrastive loss between windows and word embeddings needs neither a forward nor a backward pass through the
+    language model, so it costs seconds where alignment costs minutes. Alignment then starts from tokens that already
+    mean something, and teaches the language model's own way of reading them.
+
+    Parameters
+    ----------
+    model : LlasaForConditionalGeneration
+        Its projector is trained in place.
+    corpus : datasets.Dataset
+        Training windows with ``activity``.
+    settings : profiles.Align
+        ``warm_up_epochs`` passes; 0 does nothing, as published.
+
+    Returns
+    -------
+    list of float
+        Mean :func:`word_loss` of every pass.
+    """
+    if not settings.warm_up_epochs:
+        return []
+    targets, wanted = _targets(model, processor, corpus)
+    sensor = processor.feature_extractor(signals.to_array(corpus))
+    training.freeze(model)
+    projector = model.model.projector.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        projector.parameters(), lr=settings.warm_up_learning_rate, weight_decay=settings.weight_decay
+    )
+    generator = torch.Generator().manual_seed(seed)
+    losses = []
+    for _ in tqdm(range(settings.warm_up_epochs), desc="warm-up", unit="pass", disable=None):
+        total = 0.0
+        for rows in torch.randperm(len(wanted), generator=generator).split(64):
+            inputs = [sensor[name][rows].to(model.device) for name in ("imu_values", "imu_summary")]
+            loss = word_loss(model.get_imu_features(*inputs), targets, wanted[rows].to(model.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(rows)
+        losses.append(total / len(wanted))
+    return losses
+
+
+def align(model, processor, corpus, settings, folder, seed, epochs=None, caption_share=None):
+    """Train the projector in front of the frozen encoder and the frozen language model (chapter 4).
+
+    Parameters
+    ----------
+    model : LlasaForConditionalGeneration, trained in place
+    corpus : datasets.Dataset
+        Training windows with captions and questions.
+    settings : profiles.Align
+    folder : path
+        For checkpoints while the run lasts.
+    epochs, caption_share : float, optional
+        Instead of the profile's.
+
+    Returns
+    -------
+    list of dict
+        The loss curve, see :func:`training.fit`.
+    """
+    epochs = settings.epochs if epochs is None else epochs
+    share = settings.caption_share if caption_share is None else caption_share
+    # An interrupted run does this again: it takes seconds, and a checkpoint then replaces what it made.
+    warm_up(model, processor, corpus, settings, seed)
+    samples = alignment_samples(corpus, epochs, share, seed)
+    training.freeze(model)
+    model.model.projector.requires_grad_(True)
+    targets, wanted = _targets(model, processor, corpus)
+    weight = settings.word_weight / settings.accumulate
+    return training.fit(
+        _WordsInSight(model, targets, weight) if weight else model,
+        Conversations(
+            processor, signals.to_array(corpus), samples, settings.batch_size, seed, wanted if weight else None
+        ),
+        folder,
+        settings,
+        seed,
+        collate=lambda batch: collate(batch, processor.tokenizer.pad_token_id),
+        repeat=False,  # the samples hold every pass, each with its own choice of question
+        shuffle=False,
+        description="alignment",
+    )

@@ -1,0 +1,73 @@
+"""Configuration of a LLaSA model."""
+
+import copy
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from llasa_lib import signals
+from llasa_lib.errors import ModelError
+
+
+@strict
+class LlasaConfig(PreTrainedConfig):
+    """Configuration of a LLaSA model.
+
+    Parameters
+    ----------
+    encoder_config, text_config : PreTrainedConfig or dict
+        Of the IMU encoder (LIMU-BERT or a variant of it) and of the language model.
+    imu_token_id : int
+        Id of the placeholder ``<imu>``.
+    steps_per_token : int
+        Time steps whose states are concatenated into one soft token; 1 as published (120 tokens), 0 for no time-step
+        tokens. A multiple of the encoder's ``patch_size``.
+    summary_tokens : int
+        Soft tokens made from the window's statistics; 0 as published.
+    summary_size : int
+        Number of statistics (:data:`llasa_lib.signals.SUMMARY_NAMES`).
+    projector_hidden_act : str
+    standardise : bool
+        Standardise encoder states in front of the projector, and give soft tokens the size of word embeddings behind
+        it. Published projectors do neither; on small data it is what keeps the projector's output from running away.
+    """
+
+    model_type = "llasa"
+    sub_configs_defaults = {  # noqa: RUF012 - the base class declares it so
+        "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="limu_bert"),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+    }
+
+    encoder_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    imu_token_id: int = 49152
+    steps_per_token: int = 1
+    summary_tokens: int = 0
+    summary_size: int = len(signals.SUMMARY_NAMES)
+    projector_hidden_act: str = "gelu"
+    standardise: bool = False
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        # Copies: to put a configuration into another resets its attention setting, and a live model shares its own.
+        self.encoder_config, self.text_config = copy.deepcopy(self.encoder_config), copy.deepcopy(self.text_config)
+        super().__post_init__(**kwargs)
+        # Whether input and output embeddings are one matrix is the language model's property.
+        self.tie_word_embeddings = bool(self.text_config.tie_word_embeddings)
+        if self.steps_per_token and self.encoder_config.max_position_embeddings % self.steps_per_token:
+            raise ModelError(
+                f"steps_per_token={self.steps_per_token} does not divide the window's "
+                f"{self.encoder_config.max_position_embeddings} steps. Choose a divisor, or 0 for no time-step tokens."
+            )
+        if self.steps_per_token % self.encoder_config.patch_size:
+            raise ModelError(
+                f"steps_per_token={self.steps_per_token} is no multiple of the {self.encoder_config.patch_size} steps "
+                f"that the encoder puts into each of its tokens."
+            )
+
+    @property
+    def tokens_per_window(self):
+        """Soft tokens that stand for one window."""
+        steps = self.encoder_config.max_position_embeddings // self.steps_per_token if self.steps_per_token else 0
+        return steps + self.summary_tokens

@@ -1,0 +1,57 @@
+"""Conversations about windows as training data."""
+
+import torch
+
+from llasa_lib import training
+from llasa_lib.model.processing import IGNORE
+
+
+class Conversations(torch.utils.data.Dataset):
+    """Conversations about windows, ready for :func:`training.fit`.
+
+    Parameters
+    ----------
+    processor : LlasaProcessor
+    imu : (N, T, 6) array, SI units
+    samples : list of (int, list of (question, answer))
+        Row of the window, and what is said about it.
+    batch_size, seed : int
+        For the order: batches of similar length, see :func:`training.order_by_length`.
+    wanted : (N,) long tensor, optional
+        The activity of each window, for :func:`word_loss`.
+    """
+
+    def __init__(self, processor, imu, samples, batch_size, seed, wanted=None):
+        self.wanted = wanted
+        self.sensor = processor.feature_extractor(imu)
+        ready = [(row, processor.conversation(turns)) for row, turns in samples]
+        order = training.order_by_length([len(tokens["input_ids"]) for _, tokens in ready], batch_size, seed)
+        self.samples = [ready[n] for n in order]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, n):
+        row, tokens = self.samples[n]
+        sensor = {name: self.sensor[name][row] for name in ("imu_values", "imu_summary")}
+        return {**tokens, **sensor, **({} if self.wanted is None else {"wanted": self.wanted[row]})}
+
+
+def collate(batch, pad_token_id):
+    """Pad conversations on the right and stack their windows."""
+    longest = max(len(sample["input_ids"]) for sample in batch)
+
+    def padded(values, fill):
+        return values + [fill] * (longest - len(values))
+
+    lengths = [len(sample["input_ids"]) for sample in batch]
+    return {
+        "input_ids": torch.tensor([padded(sample["input_ids"], pad_token_id) for sample in batch]),
+        "labels": torch.tensor([padded(sample["labels"], IGNORE) for sample in batch]),
+        "attention_mask": torch.tensor([[1] * n + [0] * (longest - n) for n in lengths]),
+        **{
+            name: torch.stack([sample[name] for sample in batch])
+            for name in ("imu_values", "imu_summary", "wanted")
+            if name in batch[0]
+        },
+    }

@@ -1,0 +1,276 @@
+"""The network: IMU encoder, projector and language model, composed and registered as Transformers does it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GenerationMixin,
+    PreTrainedModel,
+)
+from transformers.utils import ModelOutput
+
+from llasa_lib.errors import ModelError
+from llasa_lib.model.configuration import LlasaConfig
+from llasa_lib.model.processing import IGNORE, ImuFeatureExtractor, LlasaProcessor
+from llasa_lib.model.projectors import LlasaProjector
+
+
+@dataclass
+class LlasaOutput(ModelOutput):
+    """Output of :class:`LlasaForConditionalGeneration`.
+
+    ``loss`` () when labels are given; ``logits`` (B, L, V) when they are not; ``imu_hidden_states`` (M, tokens, H).
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: object | None = None
+    hidden_states: tuple | None = None
+    attentions: tuple | None = None
+    imu_hidden_states: torch.FloatTensor | None = None
+
+
+class LlasaPreTrainedModel(PreTrainedModel):
+    """What all LLaSA models share."""
+
+    config: LlasaConfig
+    config_class = LlasaConfig
+    base_model_prefix = "model"
+    input_modalities = ("imu", "text")
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012 - the base class declares it so
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+
+class LlasaModel(LlasaPreTrainedModel):
+    """IMU encoder, projector, and language model without its head."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.encoder = AutoModel.from_config(config.encoder_config)
+        self.projector = LlasaProjector(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.language_model.set_input_embeddings(value)
+
+    def get_imu_features(self, imu_values, imu_summary):
+        """Soft tokens of M windows: (M, T, 6) and (M, 132), normalised -> (M, tokens_per_window, H)."""
+        dtype = self.projector_dtype()
+        states = None
+        if self.config.steps_per_token:
+            # The window as it comes: rounded to half precision it would hold no sway of somebody who stands.
+            states = self.encoder(imu_values=imu_values).last_hidden_state.to(dtype)
+        return self.projector(states, imu_summary.to(dtype))
+
+    def projector_dtype(self):
+        return next(self.projector.parameters()).dtype
+
+    def forward(
+        self,
+        input_ids=None,
+        imu_values=None,
+        imu_summary=None,
+        attention_mask=None,
+        position_ids=None,
+        past_key_values=None,
+        inputs_embeds=None,
+        **kwargs,
+    ):
+        """Put the soft tokens in place of the ``<imu>`` embeddings and run the language model."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ModelError("Give exactly one of input_ids and inputs_embeds.")
+        features = None
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        if imu_values is not None:
+            features = self.get_imu_features(imu_values, imu_summary).to(inputs_embeds.dtype)
+            mask = input_ids == self.config.imu_token_id  # (B, L)
+            if int(mask.sum()) != features.shape[0] * features.shape[1]:
+                raise ModelError(
+                    f"The text has {int(mask.sum())} sensor tokens, the windows need "
+                    f"{features.shape[0] * features.shape[1]}. Make both with the same processor."
+                )
+            inputs_embeds = inputs_embeds.masked_scatter(mask.unsqueeze(-1), features)
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+        return outputs, features
+
+
+class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
+    """A language model that reads windows of motion at its ``<imu>`` tokens (arXiv 2406.14498)."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = LlasaModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    @classmethod
+    def from_parts(
+        cls, imu_encoder, language_model, processor, steps_per_token=1, summary_tokens=0, standardise=False, seed=0
+    ):
+        """Join a pretrained encoder and a pretrained causal language model by a fresh projector.
+
+        Parameters
+        ----------
+        imu_encoder : encoder.LimuBertModel
+        language_model : transformers.PreTrainedModel
+            A causal language model of the Llama family (or any whose base model is at ``.model``).
+            Its embedding is enlarged by the ``<imu>`` token, in place.
+        processor : LlasaProcessor
+            Its ``tokens_per_window`` is set to what the projector makes.
+        steps_per_token, summary_tokens : int
+        standardise : bool
+            See :class:`LlasaConfig`. With ``standardise``, call :meth:`LlasaProjector.fit` before training.
+        seed : int
+            Of the projector's first weights.
+
+        Returns
+        -------
+        LlasaForConditionalGeneration
+        """
+        if len(processor.tokenizer) > language_model.get_input_embeddings().num_embeddings:
+            with torch.random.fork_rng():
+                # Nobody reads the placeholder's row, but where embeddings are tied it is one of the words to predict.
+                torch.manual_seed(seed)
+                language_model.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+        config = LlasaConfig(
+            encoder_config=imu_encoder.config,
+            text_config=language_model.config,
+            imu_token_id=processor.imu_token_id,
+            steps_per_token=steps_per_token,
+            summary_tokens=summary_tokens,
+            standardise=standardise,
+        )
+        processor.tokens_per_window = config.tokens_per_window
+        with torch.random.fork_rng(), torch.device("meta"):
+            model = cls(config)
+        model.model.encoder = imu_encoder
+        model.model.language_model = language_model.get_decoder()
+        model.lm_head = language_model.get_output_embeddings()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model.model.projector = LlasaProjector(config)
+            model.model.projector.apply(model._init_weights)
+        model.model.projector.to(language_model.device, torch.float32)
+        model.generation_config = language_model.generation_config
+        model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+        return model
+
+    def get_output_embeddings(self):
+        return self.lm_head
+
+    def set_output_embeddings(self, value):
+        self.lm_head = value
+
+    def get_imu_features(self, imu_values, imu_summary):
+        """See :meth:`LlasaModel.get_imu_features`."""
+        return self.model.get_imu_features(imu_values, imu_summary)
+
+    def forward(
+        self,
+        input_ids=None,
+        imu_values=None,
+        imu_summary=None,
+        attention_mask=None,
+        position_ids=None,
+        past_key_values=None,
+        inputs_embeds=None,
+        labels=None,
+        logits_to_keep=0,
+        num_items_in_batch=None,
+        return_dict=True,
+        **kwargs,
+    ):
+        """Answer, or learn to.
+
+        Parameters
+        ----------
+        input_ids : (B, L) long
+        imu_values : (M, T, 6) float, imu_summary : (M, 132) float
+            Normalised windows in the order of their placeholders, from the processor.
+        labels : (B, L) long, optional
+            -100 where nothing is to be learned. Then ``loss`` is returned and no ``logits``: over a vocabulary of
+            49,152 they would cost more memory than the rest of the step.
+        logits_to_keep : int
+            Logits of the last so many positions only; 0 for all.
+
+        Returns
+        -------
+        LlasaOutput
+
+        Raises
+        ------
+        ModelError
+            If placeholders and windows do not match, or every label is masked.
+        """
+        outputs, features = self.model(
+            input_ids=input_ids,
+            imu_values=imu_values,
+            imu_summary=imu_summary,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        loss = logits = None
+        if labels is None:
+            logits = self.lm_head(hidden[:, -logits_to_keep:] if isinstance(logits_to_keep, int) else hidden)
+        else:
+            target = labels[:, 1:]
+            taught = target != IGNORE  # position t predicts token t + 1
+            if not taught.any():
+                raise ModelError("Every label of the batch is masked: the loss would be 0 and teach nothing.")
+            scores = self.lm_head(hidden[:, :-1][taught]).float()
+            loss = nn.functional.cross_entropy(scores, target[taught], reduction="sum")
+            loss = loss / (num_items_in_batch if num_items_in_batch is not None else taught.sum())
+        output = LlasaOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            imu_hidden_states=features,
+        )
+        return output if return_dict else output.to_tuple()
+
+    def prepare_inputs_for_generation(
+        self, input_ids, imu_values=None, imu_summary=None, inputs_embeds=None, is_first_iteration=False, **kwargs
+    ):
+        """The windows are read once, in the first step; later steps have them in the cache."""
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs
+        )
+        if is_first_iteration or not kwargs.get("use_cache", True):
+            inputs["imu_values"], inputs["imu_summary"] = imu_values, imu_summary
+        return inputs
+
+
+AutoConfig.register(LlasaConfig.model_type, LlasaConfig)
+AutoFeatureExtractor.register(LlasaConfig, ImuFeatureExtractor)
+AutoProcessor.register(LlasaConfig, LlasaProcessor)
+AutoModel.register(LlasaConfig, LlasaModel)
+# "Image" is the Auto class's name for any modality beside text that a model is asked about.
+AutoModelForImageTextToText.register(LlasaConfig, LlasaForConditionalGeneration)

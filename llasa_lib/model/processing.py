@@ -1,0 +1,203 @@
+"""One way in: windows in SI units and text -> the tensors that the model takes; all normalisation lives here."""
+
+from pathlib import Path
+
+import numpy as np
+from transformers import BatchFeature, FeatureExtractionMixin, ProcessorMixin
+
+from llasa_lib import encoder, recordings, signals
+from llasa_lib.errors import ModelError
+
+IMU_TOKEN = "<imu>"
+IGNORE = -100  # torch's cross-entropy skips targets with this value
+
+
+class ImuFeatureExtractor(FeatureExtractionMixin):
+    """Windows in SI units -> what the two halves of the projector read.
+
+    Parameters
+    ----------
+    summary_mean, summary_std : list of float, optional
+        Mean and spread of the statistics over the *training* windows; :meth:`fit` sets them.
+    length : int
+        Time steps per window.
+    """
+
+    model_input_names = ["imu_values", "imu_summary"]  # noqa: RUF012 - the base class declares it so
+
+    def __init__(self, summary_mean=None, summary_std=None, length=120, **kwargs):
+        super().__init__(**kwargs)
+        size = len(signals.SUMMARY_NAMES)
+        self.summary_mean = list(summary_mean) if summary_mean is not None else [0.0] * size
+        self.summary_std = list(summary_std) if summary_std is not None else [1.0] * size
+        self.length = length
+
+    def fit(self, windows):
+        """Learn mean and spread of the statistics from training windows, (N, T, 6) in SI units. Returns self."""
+        summary = signals.summarise(windows)
+        self.summary_mean = summary.mean(0).astype(float).tolist()
+        # A statistic that never changes carries nothing: a floor keeps it from being divided by zero.
+        self.summary_std = np.maximum(summary.std(0), 1e-6).astype(float).tolist()
+        return self
+
+    def __call__(self, imu, return_tensors="pt", check_units=True):
+        """Normalise windows.
+
+        Parameters
+        ----------
+        imu : (T, 6) or (N, T, 6) array, path to a recording, window row with ``"imu"``, or a list of these
+            m/s^2 with gravity, rad/s. Of a recording, the first window is taken.
+        check_units : bool
+            Refuse windows without gravity. Only a control that unplugs the sensor has a reason to switch it off.
+
+        Returns
+        -------
+        BatchFeature
+            ``imu_values`` (N, T, 6): acceleration / 9.8 and rotation, for the encoder;
+            ``imu_summary`` (N, 132): standardised statistics.
+        """
+        windows = self.windows(imu, check_units)
+        summary = (signals.summarise(windows) - np.array(self.summary_mean)) / np.array(self.summary_std)
+        data = {"imu_values": encoder.normalise(windows), "imu_summary": summary.astype(np.float32)}
+        data = {name: np.asarray(value, dtype=np.float32) for name, value in data.items()}
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def windows(self, imu, check_units=True):
+        """Anything that holds windows -> (N, T, 6) float32 in SI units, checked."""
+        if isinstance(imu, (str, Path)):
+            found = signals.make_windows([recordings.read(imu)], length=self.length, labelled=False)
+            imu = signals.to_array(found)[:1]
+        elif isinstance(imu, dict):
+            imu = imu["imu"]
+        elif isinstance(imu, (list, tuple)) and len(imu) and isinstance(imu[0], (str, Path, dict)):
+            imu = np.concatenate([self.windows(one, check_units) for one in imu])
+        imu = np.asarray(imu, dtype=np.float32)
+        imu = imu[None] if imu.ndim == 2 else imu
+        return encoder.check_windows(imu, length=self.length, units=check_units)
+
+
+class LlasaProcessor(ProcessorMixin):
+    """One way in: windows and text -> the tensors that the model takes.
+
+    Parameters
+    ----------
+    feature_extractor : ImuFeatureExtractor
+    tokenizer : PreTrainedTokenizerBase
+        Gets ``<imu>`` as an extra special token.
+    tokens_per_window : int
+        How many soft tokens stand for one window (:attr:`LlasaConfig.tokens_per_window`).
+
+    Examples
+    --------
+    >>> inputs = processor(imu=window, text="What is the person doing?")  # doctest: +SKIP
+    >>> processor.answers(model.generate(**inputs, max_new_tokens=12), inputs)  # doctest: +SKIP
+    ['The person is walking.']
+    """
+
+    def __init__(self, feature_extractor=None, tokenizer=None, tokens_per_window=120, chat_template=None, **kwargs):
+        if IMU_TOKEN not in tokenizer.get_vocab():
+            tokenizer.add_special_tokens({"additional_special_tokens": [IMU_TOKEN]})
+        tokenizer.padding_side = "left"  # generation continues at the right end
+        self.tokens_per_window = tokens_per_window
+        self.imu_token = IMU_TOKEN
+        self.imu_token_id = tokenizer.convert_tokens_to_ids(IMU_TOKEN)
+        super().__init__(feature_extractor, tokenizer, chat_template=chat_template or tokenizer.chat_template)
+
+    def prompt(self, turns, windows=1):
+        """Chat text of a conversation about windows, ready for the next answer.
+
+        Parameters
+        ----------
+        turns : list of str
+            Question, answer, question, ...; ends with a question.
+        windows : int
+            Placeholders put in front of the first question, if it holds none itself.
+        """
+        turns = list(turns)
+        if IMU_TOKEN not in turns[0]:
+            turns[0] = f"{IMU_TOKEN}\n" * windows + turns[0]
+        messages = [{"role": "assistant" if n % 2 else "user", "content": content} for n, content in enumerate(turns)]
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=len(turns) % 2 == 1)
+
+    def _expand(self, text):
+        return text.replace(IMU_TOKEN, IMU_TOKEN * self.tokens_per_window)
+
+    def __call__(self, imu=None, text=None, return_tensors="pt", check_units=True):
+        """Windows and questions -> model inputs.
+
+        Parameters
+        ----------
+        imu : see :meth:`ImuFeatureExtractor.__call__`, optional
+            One window per question; without it, a chat about text alone.
+        text : str or list of str
+            A plain question is put into the chat format with ``<imu>`` in front; one question is asked of every window.
+            A text that holds ``<imu>`` itself is taken as a finished prompt.
+        check_units : bool
+            See :meth:`ImuFeatureExtractor.__call__`.
+
+        Returns
+        -------
+        BatchFeature
+            ``input_ids``, ``attention_mask`` (B, L), padded on the left; ``imu_values``, ``imu_summary``.
+
+        Raises
+        ------
+        ModelError
+            If the number of ``<imu>`` is not the number of windows.
+        """
+        sensor = self.feature_extractor(imu, return_tensors, check_units) if imu is not None else {}
+        windows = len(sensor["imu_values"]) if sensor else 0
+        texts = [text] * max(windows, 1) if isinstance(text, str) and IMU_TOKEN not in text else text
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = [t if IMU_TOKEN in t else self.prompt([t], windows=1 if windows else 0) for t in texts]
+        placeholders = sum(t.count(IMU_TOKEN) for t in texts)
+        if placeholders != windows:
+            raise ModelError(
+                f"The text holds {placeholders} {IMU_TOKEN} for {windows} window(s). Put one {IMU_TOKEN} per window, "
+                "or leave it out: it is then added for you."
+            )
+        tokens = self.tokenizer(
+            [self._expand(t) for t in texts],
+            return_tensors=return_tensors,
+            padding=True,
+            add_special_tokens=True,
+        )
+        tokens.pop("token_type_ids", None)
+        return BatchFeature({**tokens, **sensor})
+
+    def conversation(self, turns):
+        """Token ids and labels of a finished conversation about one window.
+
+        Parameters
+        ----------
+        turns : list of (question, answer)
+
+        Returns
+        -------
+        dict
+            ``input_ids`` and ``labels``, lists of equal length; labels are -100 except on answers and their end mark.
+        """
+        flat, ids, labels, done = [], [], [], ""
+        for question, answer in turns:
+            flat.append(question)
+            asked = self.prompt(flat)
+            flat.append(answer)
+            answered = self.prompt(flat)
+            # NOTE: tokenised apart, because at inference the prompt ends where the answer begins.
+            before, reply = asked[len(done) :], answered[len(asked) :]
+            tail = reply[len(reply.rstrip()) :]
+            for piece, taught in ((before, False), (reply.rstrip(), True), (tail, False)):
+                new = self.tokenizer(self._expand(piece), add_special_tokens=not ids).input_ids if piece else []
+                ids += new
+                labels += new if taught else [IGNORE] * len(new)
+            done = answered
+        return {"input_ids": ids, "labels": labels}
+
+    def answers(self, generated, inputs):
+        """Text of the newly generated tokens, one string per sample."""
+        new = generated[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    @property
+    def model_input_names(self):
+        return ["input_ids", "attention_mask", *self.feature_extractor.model_input_names]
