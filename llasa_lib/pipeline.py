@@ -206,9 +206,16 @@ class Pipeline:
         splits = self.prepare()
         _save_splits(datasets.DatasetDict({k: questions.make_corpus(v) for k, v in splits.items()}), folder)
 
+    def _lessons(self):
+        """The training corpus of alignment and tuning, with the copies that the profile asks for."""
+        settings = self.profile.align
+        return questions.add_carried(
+            self.caption()["train"], settings.copies, settings.copy_turn, settings.copy_mirror, self.profile.seed
+        )
+
     def _build(self, steps_per_token, summary_tokens):
         """A fresh model and processor, and the training corpus."""
-        corpus = self.caption()["train"]
+        corpus = self._lessons()
         llasa, processor = model.build(
             self.pretrain().limu_bert,
             signals.to_array(corpus),
@@ -262,7 +269,7 @@ class Pipeline:
 
     def _tune(self, folder, work):
         llasa, processor = self.align()
-        corpus = self.caption()["train"]
+        corpus = self._lessons()
         tuned, history = tuning.tune(llasa, processor, corpus, self.profile.tune, work, self.profile.seed)
         model.save(tuned, processor, folder)
         _write_json(history, folder / "history.json")

@@ -4,39 +4,65 @@
 - Several questions about one window are packed into one conversation, so that its sensor tokens are paid for once.
 """
 
+import json
+
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 
-from . import signals, training
+from . import captions, signals, training
 from .model import Conversations, collate
 
 
-def tuning_samples(corpus, turns, epochs, seed):
+def with_notes(question, facts):
+    """A question with the measured values in front of it, as it is asked where the answer may hold a number.
+
+    Parameters
+    ----------
+    question : str
+    facts : captions.Facts
+        Of the window that the question is about.
+
+    Returns
+    -------
+    str
+    """
+    return f"Measured: {captions.notes(facts)}.\n{question}"
+
+
+def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
     """Conversations of ``turns`` questions about each window, of different kinds; one is always the recognition.
 
     Parameters
     ----------
     corpus : datasets.Dataset
-        Windows with ``questions`` (chapter 3).
+        Windows with ``questions`` and ``facts`` (chapter 3).
     turns : int
     epochs : float
         Passes over the windows; every pass draws other questions.
+    noted_share : float
+        Share of conversations with the measured values in the prompt (:func:`with_notes`). The others then ask for the
+        activity alone: an answer with numbers would teach to make them up. At 0, as published, all ask everything.
 
     Returns
     -------
     list of (int, list of (question, answer))
     """
     rng = np.random.default_rng(seed)
-    questions = corpus["questions"]
+    questions, facts = corpus["questions"], corpus["facts"]
     samples = []
     for row in training.passes(len(corpus), epochs, rng):
         pairs = questions[row]
         named = [n for n, pair in enumerate(pairs) if pair["kind"] == "recognition"][:1]
-        others = [n for n in range(len(pairs)) if n not in named]
+        noted = rng.random() < noted_share
+        others = [n for n in range(len(pairs)) if n not in named] if noted or not noted_share else []
         chosen = named + rng.permutation(others)[: turns - 1].tolist()
         rng.shuffle(chosen)
-        samples.append((row, [(pairs[n]["question"], pairs[n]["answer"]) for n in chosen]))
+        talk = [(pairs[n]["question"], pairs[n]["answer"]) for n in chosen]
+        if noted:
+            measured = captions.Facts.from_dict(json.loads(facts[row]))
+            talk[0] = (with_notes(talk[0][0], measured), talk[0][1])
+        samples.append((row, talk))
     return samples
 
 
@@ -92,7 +118,7 @@ def tune(model, processor, corpus, settings, folder, seed):
         Conversations(
             processor,
             signals.to_array(corpus),
-            tuning_samples(corpus, settings.turns, settings.epochs, seed),
+            tuning_samples(corpus, settings.turns, settings.epochs, seed, settings.noted_share),
             settings.batch_size,
             seed,
         ),

@@ -449,3 +449,22 @@ def test_variety_of_copies_is_none_and_of_strangers_is_full():
     for texts in ([], ["one two three four"], ["one two three four", "too short"]):
         with pytest.raises(ModelError, match="at least two texts"):
             captions.variety(texts)
+
+
+# --- notes for a prompt -------------------------------------------------------------------------------------------
+
+
+def test_notes_hold_the_numbers_that_the_answers_to_numeric_questions_print(hapt_windows):
+    for window in signals.to_array(hapt_windows)[::9]:
+        facts = captions.measure(window)
+        line = captions.notes(facts)
+        assert "\n" not in line
+        for name in ("intensity", "impact", "impact_time", "rotation", "rotation_peak", "spread_x", "cadence"):
+            value = facts[name].value
+            assert (captions.say(value) if value is not None else "rhythm none") in line
+
+
+def test_notes_name_no_activity(hapt_windows):
+    for window in signals.to_array(hapt_windows)[::9]:
+        words = set(captions.notes(captions.measure(window)).replace(",", "").split())
+        assert not words & {"walking", "climbing", "descending", "stairs", "sitting", "standing", "lying", "jogging"}

@@ -1,12 +1,13 @@
 """LoRA: where the adapter sits, what it costs, what is packed into a conversation, and that a saved one comes back."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
 import torch
 
-from llasa_lib import language_models, model, profiles, questions, signals, training, tuning
+from llasa_lib import captions, language_models, model, profiles, questions, signals, training, tuning
 
 TUNE = profiles.load("smoke").tune
 QUESTION = questions.RECOGNITION_QUESTION
@@ -197,3 +198,26 @@ def test_every_profile_names_layers_that_its_language_model_has():
     names = {name.split(".")[-1] for name, _ in language_models.load_model("tiny").named_modules()}
     for name in profiles.names():
         assert set(profiles.load(name).tune.targets) <= names
+
+
+# --- measured values in the prompt --------------------------------------------------------------------------------
+
+
+def test_numbers_are_asked_for_only_where_the_prompt_holds_the_measured_values(corpus):
+    samples = tuning.tuning_samples(corpus, turns=4, epochs=4, seed=0, noted_share=0.5)
+    noted = [sample for sample in samples if sample[1][0][0].startswith("Measured:")]
+    assert 0.4 < len(noted) / len(samples) < 0.6
+    for row, talk in samples:
+        if (row, talk) in noted:
+            facts = captions.Facts.from_dict(json.loads(corpus[row]["facts"]))
+            first = talk[0][0].split("\n", 1)
+            assert tuning.with_notes(first[1], facts) == talk[0][0]
+            assert len(talk) == 4
+            assert not any(question.startswith("Measured:") for question, _ in talk[1:])
+        else:
+            assert [answer for _, answer in talk] == [questions.recognition_answer(corpus[row]["activity"])]
+
+
+def test_without_notes_every_conversation_asks_as_published(corpus):
+    samples = tuning.tuning_samples(corpus, turns=3, epochs=1, seed=0)
+    assert all(len(talk) == 3 and not talk[0][0].startswith("Measured:") for _, talk in samples)

@@ -55,7 +55,7 @@ from llasa_lib.captions.facts import (
     trend,
 )
 from llasa_lib.captions.grammar import PHRASES, is_moving, phrases
-from llasa_lib.captions.language import WORDS, Caption, describe, narrate
+from llasa_lib.captions.language import WORDS, Caption, describe, narrate, notes
 from llasa_lib.captions.verification import Claim, verify
 
 __all__ = [
@@ -101,6 +101,7 @@ __all__ = [
     "measure",
     "measure_all",
     "narrate",
+    "notes",
     "phrases",
     "say",
     "sensor_problems",

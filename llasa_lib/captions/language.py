@@ -8,9 +8,11 @@ import random
 import re
 from dataclasses import dataclass
 
-from llasa_lib.captions.facts import Facts, level, say, trend
+from llasa_lib.captions.facts import AXES, Facts, level, say, trend
 from llasa_lib.captions.grammar import (
     BLIND_OPENINGS,
+    LEAST_LEAD,
+    LEAST_SHARE,
     MOTION,
     OPENINGS,
     OVERALL,
@@ -215,3 +217,43 @@ def _motion(before, now):
     if level(now) == "still":
         return REST[same or "first"]
     return MOTION[f"{trend(before, now)}, {same}" if same else "first"].format(level=level(now))
+
+
+def notes(facts):
+    """What was measured, in one line for a prompt: values under short names, no sentence, no activity.
+
+    A language model that finds a number in its prompt can repeat it; out of a soft token it has to guess the digits.
+
+    Parameters
+    ----------
+    facts : Facts
+        Of one window, from :func:`captions.measure`.
+
+    Returns
+    -------
+    str
+        In SI units, rounded as the answers round them. What there is nothing to report of is "none".
+    """
+    f, no = facts, "none"
+    first = lambda fact: fact.axis if fact.confidence >= LEAST_LEAD else no
+    axes = []
+    for axis in AXES:
+        spread, frequency = f[f"spread_{axis}"], f[f"frequency_{axis}"]
+        swings = frequency.value is not None and frequency.confidence >= LEAST_SHARE
+        axes.append(f"{axis} {say(spread.value)}" + (f" at {say(frequency.value)} Hz" if swings else ""))
+    rhythm = no if f["cadence"].value is None else say(f["cadence"].value)
+    return ", ".join(
+        [
+            f"gravity {f['posture'].value.replace(' axis', '')} {say(f['gravity'].value)}",
+            f"lean {f['tilt'].value:.0f}",
+            f"{f['level'].value} spread {say(f['intensity'].value)}",
+            f"still {f['still_seconds'].value}",
+            *axes,
+            f"most {first(f['strongest_axis'])}",
+            f"rhythm {rhythm}",
+            f"peak {say(f['impact'].value)} after {say(f['impact_time'].value)}",
+            f"impacts {f['impacts'].value}",
+            f"rotation {say(f['rotation'].value)} about {first(f['rotation_axis'])}",
+            f"fastest {say(f['rotation_peak'].value)}",
+        ]
+    )

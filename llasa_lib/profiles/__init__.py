@@ -145,6 +145,9 @@ class Align(Training):
     warm_up_learning_rate: float = Field(default=1e-3, gt=0)
     word_weight: float = Field(ge=0)
     caption_share: float = Share
+    copies: int = Field(default=0, ge=0)  # of every training window, for this stage and the next
+    copy_turn: float = Field(default=90.0, ge=0, le=180)
+    copy_mirror: bool = False
     comparison_epochs: float = Field(ge=0)
 
     @model_validator(mode="after")
@@ -163,6 +166,7 @@ class Tune(Training):
     targets: list[str] = Field(min_length=1)
     projector_learning_rate: float = Field(gt=0)
     turns: int = Field(ge=1, le=5)
+    noted_share: float = Share
 
 
 class Evaluate(Section):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import datasets
 import numpy as np
 
-from llasa_lib import captions
+from llasa_lib import captions, signals
 from llasa_lib.captions import Facts, is_moving, say
 from llasa_lib.errors import ModelError
 from llasa_lib.questions import answers
@@ -262,6 +262,42 @@ def make_corpus(windows, processes=1):
         desc="captions",
     )
     return corpus.with_format(None)
+
+
+def add_carried(corpus, copies, largest=90.0, mirrored=False, seed=0):
+    """Append copies of every window as it would have been recorded elsewhere on the body, with texts of their own.
+
+    Parameters
+    ----------
+    corpus : datasets.Dataset
+        Of :func:`make_corpus`.
+    copies : int
+        Of each window; 0 returns the corpus as it is.
+    largest : float, degrees
+        See :func:`signals.turn_about`; about the axis that points up while people stand.
+    mirrored : bool
+        Mirror every second copy, as in a building whose stairs wind the other way (:func:`signals.mirror`).
+    seed : int
+
+    Returns
+    -------
+    datasets.Dataset
+        (1 + copies) times as many rows: the corpus first, then copy after copy in the same order.
+    """
+    if not copies:
+        return corpus
+    imu, rng = signals.to_array(corpus), np.random.default_rng(seed)
+    upright, level, features = signals.upright_axis(imu), signals.level_axis(imu), signals.window_features(imu.shape[1])
+    parts = [corpus]
+    for number in range(copies):
+        carried = signals.turn_about(imu, upright, rng, largest).astype(np.float32)
+        if mirrored and number % 2:
+            carried = signals.mirror(carried, level)
+        windows = datasets.Dataset.from_dict(
+            {**{name: corpus[name] for name in features if name != "imu"}, "imu": carried}, features=features
+        )
+        parts.append(make_corpus(windows).cast(corpus.features))
+    return datasets.concatenate_datasets(parts)
 
 
 def make_comparisons(corpus, count, seed=0):

@@ -26,7 +26,9 @@ from llasa_lib.signals.augmentation import (
     mirror,
     miscalibrate,
     random_turns,
+    turn_about,
     turn_randomly,
+    upright_axis,
 )
 from llasa_lib.signals.features import FEATURES, LINES, SUMMARY_NAMES, describe_windows, summarise
 from llasa_lib.signals.gravity import align_to_gravity, gravity_direction, rotate, split_gravity
@@ -67,7 +69,9 @@ __all__ = [
     "split_gravity",
     "summarise",
     "to_array",
+    "turn_about",
     "turn_randomly",
+    "upright_axis",
     "window_features",
     "window_hashes",
 ]

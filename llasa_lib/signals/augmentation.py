@@ -39,6 +39,25 @@ def turn_randomly(imu, rng, largest=180.0):
     return rotate(imu, random_turns(len(imu), rng, largest))
 
 
+def turn_about(imu, axis, rng, largest=90.0):
+    """Carry the device elsewhere on the body: each window turned about one axis of the device.
+
+    About the axis that points up while people stand, it is the same movement with the phone at another place of the
+    same belt; of a person who lies, it is another side to lie on.
+
+    Parameters
+    ----------
+    imu : (N, T, 6) array
+    axis : int
+        0, 1 or 2; see :func:`upright_axis`.
+    rng : numpy.random.Generator
+    largest : float, degrees
+        Angles are uniform up to it, in both directions.
+    """
+    angles = np.radians(rng.uniform(-largest, largest, len(imu)))
+    return rotate(imu, Rotation.from_rotvec(angles[:, None] * np.eye(3)[axis]).as_matrix())
+
+
 def mirror(imu, axis):
     """The same movement in a mirrored world, where left is right and staircases wind the other way.
 
@@ -59,9 +78,19 @@ def mirror(imu, axis):
     return (np.asarray(imu) * np.concatenate([flip, -flip])).astype(np.asarray(imu).dtype)
 
 
+def _gravity_shares(imu):
+    """How much gravity each axis carries over many windows (N, T, 6): (3,)."""
+    return np.abs(np.asarray(imu)[..., :3].mean(axis=1)).mean(axis=0)
+
+
 def level_axis(imu):
     """The device axis that carries least gravity over many windows (N, T, 6): 0, 1 or 2. For :func:`mirror`."""
-    return int(np.abs(np.asarray(imu)[..., :3].mean(axis=1)).mean(axis=0).argmin())
+    return int(_gravity_shares(imu).argmin())
+
+
+def upright_axis(imu):
+    """The device axis that carries most gravity over many windows (N, T, 6): 0, 1 or 2. For :func:`turn_about`."""
+    return int(_gravity_shares(imu).argmax())
 
 
 def miscalibrate(imu, rng, gain=0.02, acceleration_bias=0.2, rotation_bias=0.02):
