@@ -461,7 +461,7 @@ def test_notes_hold_the_numbers_that_the_answers_to_numeric_questions_print(hapt
         assert "\n" not in line
         for name in ("intensity", "impact", "impact_time", "rotation", "rotation_peak", "spread_x", "cadence"):
             value = facts[name].value
-            assert (captions.say(value) if value is not None else "rhythm none") in line
+            assert (captions.say(value) if value is not None else "no regular step rhythm") in line
 
 
 def test_notes_name_no_activity(hapt_windows):

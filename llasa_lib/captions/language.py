@@ -234,26 +234,38 @@ def notes(facts):
     str
         In SI units, rounded as the answers round them. What there is nothing to report of is "none".
     """
-    f, no = facts, "none"
-    first = lambda fact: fact.axis if fact.confidence >= LEAST_LEAD else no
-    axes = []
-    for axis in AXES:
-        spread, frequency = f[f"spread_{axis}"], f[f"frequency_{axis}"]
-        swings = frequency.value is not None and frequency.confidence >= LEAST_SHARE
-        axes.append(f"{axis} {say(spread.value)}" + (f" at {say(frequency.value)} Hz" if swings else ""))
-    rhythm = no if f["cadence"].value is None else say(f["cadence"].value)
+    f = facts
+    posture = f["posture"].value.replace(" axis", "")
+    motion = f"moving {f['level'].value}" if is_moving(f) else "keeps still"
+    rhythm = "no regular step rhythm" if f["cadence"].value is None else f"cadence {say(f['cadence'].value)}"
     return ", ".join(
         [
-            f"gravity {f['posture'].value.replace(' axis', '')} {say(f['gravity'].value)}",
-            f"lean {f['tilt'].value:.0f}",
-            f"{f['level'].value} spread {say(f['intensity'].value)}",
-            f"still {f['still_seconds'].value}",
-            *axes,
-            f"most {first(f['strongest_axis'])}",
-            f"rhythm {rhythm}",
+            f"gravity {posture} {say(f['gravity'].value)}",
+            f"{f['tilt'].axis} leans {f['tilt'].value:.0f}",
+            f"{motion} {say(f['intensity'].value)}",
+            f"still for {f['still_seconds'].value}",
+            _first("varies most", f["strongest_axis"]),
+            *(_axis(f, axis) for axis in AXES),
+            rhythm,
+            f"{f['impacts'].value or 'no'} impacts",
             f"peak {say(f['impact'].value)} after {say(f['impact_time'].value)}",
-            f"impacts {f['impacts'].value}",
-            f"rotation {say(f['rotation'].value)} about {first(f['rotation_axis'])}",
+            f"rotation {say(f['rotation'].value)}",
+            _first("turns most", f["rotation_axis"]),
             f"fastest {say(f['rotation_peak'].value)}",
+            "thirds " + " ".join(say(f[f"intensity_third_{number}"].value) for number in (1, 2, 3)),
+            f"halves {f['trend'].value}",
+            f"turned {f['turn'].value:.0f}",
         ]
     )
+
+
+def _first(what, fact):
+    """Which axis comes first in something, where one does."""
+    return f"{what} {fact.axis} {say(fact.value)}" if fact.confidence >= LEAST_LEAD else f"no axis {what}"
+
+
+def _axis(facts, axis):
+    """Spread of an axis, and the frequency of its swing where it swings."""
+    spread, frequency = facts[f"spread_{axis}"], facts[f"frequency_{axis}"]
+    swings = frequency.value is not None and frequency.confidence >= LEAST_SHARE
+    return f"{axis} {say(spread.value)}" + (f" at {say(frequency.value)} Hz" if swings else "")
