@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import captions, evaluation, pipeline, recordings, signals, training
+from . import captions, evaluation, pipeline, questions, recordings, signals, training
 from .errors import RecordingError
 
 
@@ -51,7 +51,11 @@ def ask_windows(model, processor, imu, question, activities, starts=None, max_ne
     -------
     list of Reply
     """
-    texts = evaluation.answers(model, processor, imu, question, max_new_tokens=max_new_tokens, progress=False)
+    # The activity is told from the sensor alone; any other answer may hold numbers, and those are measured.
+    notes = processor.notes and question != questions.RECOGNITION_QUESTION
+    texts = evaluation.answers(
+        model, processor, imu, question, max_new_tokens=max_new_tokens, progress=False, notes=notes
+    )
     scores = evaluation.score_activities(model, processor, imu, activities, progress=False)
     starts = [0.0] * len(imu) if starts is None else starts
     seconds = imu.shape[1] / 20.0

@@ -11,23 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from . import captions, signals, training
-from .model import Conversations, collate
-
-
-def with_notes(question, facts):
-    """A question with the measured values in front of it, as it is asked where the answer may hold a number.
-
-    Parameters
-    ----------
-    question : str
-    facts : captions.Facts
-        Of the window that the question is about.
-
-    Returns
-    -------
-    str
-    """
-    return f"Measured: {captions.notes(facts)}.\n{question}"
+from .model import Conversations, collate, with_notes
 
 
 def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
@@ -99,6 +83,8 @@ def tune(model, processor, corpus, settings, folder, seed):
     ----------
     model : LlasaForConditionalGeneration
         The aligned model; gets the adapter in place.
+    processor : LlasaProcessor
+        Its ``notes`` are set to whether any conversation brought them.
     corpus : datasets.Dataset
         Training windows with questions.
     settings : profiles.Tune
@@ -131,4 +117,5 @@ def tune(model, processor, corpus, settings, folder, seed):
         shuffle=False,
         description="tuning",
     )
+    processor.notes = settings.noted_share > 0
     return tuned, history

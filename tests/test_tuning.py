@@ -211,7 +211,7 @@ def test_numbers_are_asked_for_only_where_the_prompt_holds_the_measured_values(c
         if (row, talk) in noted:
             facts = captions.Facts.from_dict(json.loads(corpus[row]["facts"]))
             first = talk[0][0].split("\n", 1)
-            assert tuning.with_notes(first[1], facts) == talk[0][0]
+            assert model.with_notes(first[1], facts) == talk[0][0]
             assert len(talk) == 4
             assert not any(question.startswith("Measured:") for question, _ in talk[1:])
         else:
@@ -221,3 +221,21 @@ def test_numbers_are_asked_for_only_where_the_prompt_holds_the_measured_values(c
 def test_without_notes_every_conversation_asks_as_published(corpus):
     samples = tuning.tuning_samples(corpus, turns=3, epochs=1, seed=0)
     assert all(len(talk) == 3 and not talk[0][0].startswith("Measured:") for _, talk in samples)
+
+
+def test_the_processor_writes_the_measured_values_of_the_right_window(tiny_llasa, hapt_windows):
+    processor = tiny_llasa[1]
+    imu = signals.to_array(hapt_windows)[[0, 60]]
+    question = "How many impacts are there?"
+    inputs = processor(imu=imu, text=question, notes=True)
+    for ids, facts in zip(inputs["input_ids"], captions.measure_all(imu), strict=True):
+        assert model.with_notes(question, facts) in processor.tokenizer.decode(ids, skip_special_tokens=True)
+    assert "Measured" not in processor.tokenizer.decode(processor(imu=imu, text=question)["input_ids"][0])
+
+
+def test_a_saved_processor_knows_whether_its_model_reads_notes(tiny_llasa, tmp_path):
+    for notes in (True, False):
+        one = copy.deepcopy(tiny_llasa[1])
+        one.notes = notes
+        one.save_pretrained(tmp_path / str(notes))
+        assert model.LlasaProcessor.from_pretrained(tmp_path / str(notes)).notes is notes

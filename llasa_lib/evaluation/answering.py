@@ -22,7 +22,9 @@ def _batches(windows, size, description, progress=True):
 
 
 @torch.inference_mode()
-def answers(model, processor, windows, question, batch_size=32, max_new_tokens=12, progress=True, check_units=True):
+def answers(
+    model, processor, windows, question, batch_size=32, max_new_tokens=12, progress=True, check_units=True, notes=False
+):
     """Greedy answers to one question about every window.
 
     Parameters
@@ -31,6 +33,8 @@ def answers(model, processor, windows, question, batch_size=32, max_new_tokens=1
     question : str
     check_units : bool
         False for the controls that feed something else than a sensor.
+    notes : bool
+        With the measured values in the prompt: see :class:`model.LlasaProcessor`.
 
     Returns
     -------
@@ -38,7 +42,7 @@ def answers(model, processor, windows, question, batch_size=32, max_new_tokens=1
     """
     texts = []
     for batch in _batches(windows, batch_size, "answering", progress):
-        inputs = processor(imu=batch, text=question, check_units=check_units).to(model.device)
+        inputs = processor(imu=batch, text=question, check_units=check_units, notes=notes).to(model.device)
         generated = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         texts += processor.answers(generated, inputs)
     return texts

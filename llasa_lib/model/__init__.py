@@ -25,7 +25,7 @@ from llasa_lib.model.alignment import (
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.conversations import Conversations, collate
 from llasa_lib.model.modeling import LlasaForConditionalGeneration, LlasaModel, LlasaOutput, LlasaPreTrainedModel
-from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor
+from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_notes
 from llasa_lib.model.projectors import LlasaProjector
 from llasa_lib.model.storing import load, save
 
@@ -50,6 +50,7 @@ __all__ = [
     "nearest_words",
     "save",
     "warm_up",
+    "with_notes",
     "word_loss",
     "word_targets",
 ]

@@ -5,11 +5,27 @@ from pathlib import Path
 import numpy as np
 from transformers import BatchFeature, FeatureExtractionMixin, ProcessorMixin
 
-from llasa_lib import encoder, recordings, signals
+from llasa_lib import captions, encoder, recordings, signals
 from llasa_lib.errors import ModelError
 
 IMU_TOKEN = "<imu>"
 IGNORE = -100  # torch's cross-entropy skips targets with this value
+
+
+def with_notes(question, facts):
+    """A question with the measured values in front of it.
+
+    Parameters
+    ----------
+    question : str
+    facts : captions.Facts
+        Of the window that the question is about.
+
+    Returns
+    -------
+    str
+    """
+    return f"Measured: {captions.notes(facts)}.\n{question}"
 
 
 class ImuFeatureExtractor(FeatureExtractionMixin):
@@ -86,6 +102,8 @@ class LlasaProcessor(ProcessorMixin):
         Gets ``<imu>`` as an extra special token.
     tokens_per_window : int
         How many soft tokens stand for one window (:attr:`LlasaConfig.tokens_per_window`).
+    notes : bool
+        Whether the model was tuned with measured values in the prompt (:func:`with_notes`).
 
     Examples
     --------
@@ -94,11 +112,14 @@ class LlasaProcessor(ProcessorMixin):
     ['The person is walking.']
     """
 
-    def __init__(self, feature_extractor=None, tokenizer=None, tokens_per_window=120, chat_template=None, **kwargs):
+    def __init__(
+        self, feature_extractor=None, tokenizer=None, tokens_per_window=120, notes=False, chat_template=None, **kwargs
+    ):
         if IMU_TOKEN not in tokenizer.get_vocab():
             tokenizer.add_special_tokens({"additional_special_tokens": [IMU_TOKEN]})
         tokenizer.padding_side = "left"  # generation continues at the right end
         self.tokens_per_window = tokens_per_window
+        self.notes = notes
         self.imu_token = IMU_TOKEN
         self.imu_token_id = tokenizer.convert_tokens_to_ids(IMU_TOKEN)
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template or tokenizer.chat_template)
@@ -122,7 +143,7 @@ class LlasaProcessor(ProcessorMixin):
     def _expand(self, text):
         return text.replace(IMU_TOKEN, IMU_TOKEN * self.tokens_per_window)
 
-    def __call__(self, imu=None, text=None, return_tensors="pt", check_units=True):
+    def __call__(self, imu=None, text=None, return_tensors="pt", check_units=True, notes=False):
         """Windows and questions -> model inputs.
 
         Parameters
@@ -134,6 +155,8 @@ class LlasaProcessor(ProcessorMixin):
             A text that holds ``<imu>`` itself is taken as a finished prompt.
         check_units : bool
             See :meth:`ImuFeatureExtractor.__call__`.
+        notes : bool
+            Put the measured values in front of every plain question (:func:`with_notes`).
 
         Returns
         -------
@@ -145,10 +168,15 @@ class LlasaProcessor(ProcessorMixin):
         ModelError
             If the number of ``<imu>`` is not the number of windows.
         """
+        if imu is not None:
+            imu = self.feature_extractor.windows(imu, check_units)
         sensor = self.feature_extractor(imu, return_tensors, check_units) if imu is not None else {}
-        windows = len(sensor["imu_values"]) if sensor else 0
+        windows = len(imu) if imu is not None else 0
         texts = [text] * max(windows, 1) if isinstance(text, str) and IMU_TOKEN not in text else text
         texts = [texts] if isinstance(texts, str) else list(texts)
+        if notes and windows == len(texts):
+            measured = captions.measure_all(imu)
+            texts = [t if IMU_TOKEN in t else with_notes(t, f) for t, f in zip(texts, measured, strict=True)]
         texts = [t if IMU_TOKEN in t else self.prompt([t], windows=1 if windows else 0) for t in texts]
         placeholders = sum(t.count(IMU_TOKEN) for t in texts)
         if placeholders != windows:
