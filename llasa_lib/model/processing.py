@@ -76,6 +76,14 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         return encoder.check_windows(imu, length=self.length, units=check_units)
 
 
+def _is_grouped(imu):
+    """Whether ``imu`` is one list of windows per prompt, and not a window written as lists of numbers."""
+    if not isinstance(imu, (list, tuple)) or not all(isinstance(group, (list, tuple)) for group in imu):
+        return False
+    windows = [window for group in imu for window in group]
+    return bool(imu) and all(isinstance(window, (str, Path, dict)) or np.ndim(window) == 2 for window in windows)
+
+
 class LlasaProcessor(ProcessorMixin):
     """One way in: windows and text -> the tensors that the model takes.
 
@@ -128,7 +136,8 @@ class LlasaProcessor(ProcessorMixin):
         Parameters
         ----------
         imu : see :meth:`ImuFeatureExtractor.__call__`, optional
-            One window per question; without it, a chat about text alone.
+            One window per question; lists of windows, one inner list per question, for questions about several windows;
+            without it, a chat about text alone.
         text : str or list of str
             A plain question is put into the chat format with ``<imu>`` in front; one question is asked of every window.
             A text that holds ``<imu>`` itself is taken as a finished prompt.
@@ -145,17 +154,12 @@ class LlasaProcessor(ProcessorMixin):
         ModelError
             If the number of ``<imu>`` is not the number of windows.
         """
-        sensor = self.feature_extractor(imu, return_tensors, check_units) if imu is not None else {}
-        windows = len(sensor["imu_values"]) if sensor else 0
-        texts = [text] * max(windows, 1) if isinstance(text, str) and IMU_TOKEN not in text else text
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        texts = [t if IMU_TOKEN in t else self.prompt([t], windows=1 if windows else 0) for t in texts]
-        placeholders = sum(t.count(IMU_TOKEN) for t in texts)
-        if placeholders != windows:
-            raise ModelError(
-                f"The text holds {placeholders} {IMU_TOKEN} for {windows} window(s). Put one {IMU_TOKEN} per window, "
-                "or leave it out: it is then added for you."
-            )
+        if _is_grouped(imu):
+            texts, imu = self._grouped_texts(imu, text), self._joined(imu, check_units)
+            sensor = self.feature_extractor(imu, return_tensors, check_units) if imu is not None else {}
+        else:
+            sensor = self.feature_extractor(imu, return_tensors, check_units) if imu is not None else {}
+            texts = self._texts(text, len(sensor["imu_values"]) if sensor else 0)
         tokens = self.tokenizer(
             [self._expand(t) for t in texts],
             return_tensors=return_tensors,
@@ -165,12 +169,56 @@ class LlasaProcessor(ProcessorMixin):
         tokens.pop("token_type_ids", None)
         return BatchFeature({**tokens, **sensor})
 
-    def conversation(self, turns):
-        """Token ids and labels of a finished conversation about one window.
+    def _joined(self, groups, check_units):
+        """All windows of all prompts in one array, or None."""
+        windows = [self.feature_extractor.windows(window, check_units) for group in groups for window in group]
+        return np.concatenate(windows) if windows else None
+
+    def _grouped_texts(self, groups, text):
+        """One prompt per group of windows, each with as many placeholders as windows."""
+        texts = [text] * len(groups) if isinstance(text, str) else list(text)
+        if len(texts) != len(groups):
+            raise ModelError(
+                f"{len(texts)} text(s) for {len(groups)} lists of windows. Give one text per inner list, "
+                "or a single text for all."
+            )
+        texts = [
+            t if IMU_TOKEN in t else self.prompt([t], windows=len(group))
+            for t, group in zip(texts, groups, strict=True)
+        ]
+        wrong = [
+            f"text {n} holds {t.count(IMU_TOKEN)} {IMU_TOKEN} for {len(group)} window(s)"
+            for n, (t, group) in enumerate(zip(texts, groups, strict=True))
+            if t.count(IMU_TOKEN) != len(group)
+        ]
+        if wrong:
+            raise ModelError(
+                f"Texts and windows do not match: {'; '.join(wrong)}. Put one {IMU_TOKEN} per window, "
+                "or leave it out: it is then added for you."
+            )
+        return texts
+
+    def _texts(self, text, windows):
+        """Prompts that take ``windows`` windows in order, one each where the text does not say otherwise."""
+        texts = [text] * max(windows, 1) if isinstance(text, str) and IMU_TOKEN not in text else text
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        texts = [t if IMU_TOKEN in t else self.prompt([t], windows=1 if windows else 0) for t in texts]
+        placeholders = sum(t.count(IMU_TOKEN) for t in texts)
+        if placeholders != windows:
+            raise ModelError(
+                f"The text holds {placeholders} {IMU_TOKEN} for {windows} window(s). Put one {IMU_TOKEN} per window, "
+                "or leave it out: it is then added for you."
+            )
+        return texts
+
+    def conversation(self, turns, windows=1):
+        """Token ids and labels of a finished conversation about windows.
 
         Parameters
         ----------
         turns : list of (question, answer)
+        windows : int
+            See :meth:`prompt`.
 
         Returns
         -------
@@ -180,9 +228,9 @@ class LlasaProcessor(ProcessorMixin):
         flat, ids, labels, done = [], [], [], ""
         for question, answer in turns:
             flat.append(question)
-            asked = self.prompt(flat)
+            asked = self.prompt(flat, windows)
             flat.append(answer)
-            answered = self.prompt(flat)
+            answered = self.prompt(flat, windows)
             # NOTE: tokenised apart, because at inference the prompt ends where the answer begins.
             before, reply = asked[len(done) :], answered[len(asked) :]
             tail = reply[len(reply.rstrip()) :]
