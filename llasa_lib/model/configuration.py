@@ -70,6 +70,17 @@ class LlasaConfig(PreTrainedConfig):
                 f"that the encoder puts into each of its tokens."
             )
 
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As Transformers reads it, but a configuration of another model is refused: its weights would be random."""
+        found = config_dict.get("model_type", cls.model_type)
+        if found != cls.model_type:
+            raise ModelError(
+                f"The configuration is of a {found!r} model, not of a LLaSA model. Give a folder that llasa align or "
+                "llasa tune wrote, or read this one with transformers.AutoModel."
+            )
+        return super().from_dict(config_dict, **kwargs)
+
     @property
     def tokens_per_window(self):
         """Soft tokens that stand for one window."""

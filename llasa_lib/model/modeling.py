@@ -104,6 +104,12 @@ class LlasaModel(LlasaPreTrainedModel):
         features = None
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
+        context = getattr(self.config.text_config, "max_position_embeddings", None)
+        if context and inputs_embeds.shape[1] > context:
+            raise ModelError(
+                f"The text is {inputs_embeds.shape[1]} tokens long, {self.config.tokens_per_window} per window; "
+                f"the language model's context holds {context}. Shorten the text or ask about fewer windows."
+            )
         if imu_values is not None:
             features = self.get_imu_features(imu_values, imu_summary).to(inputs_embeds.dtype)
             mask = input_ids == self.config.imu_token_id  # (B, L)
