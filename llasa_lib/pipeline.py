@@ -224,6 +224,7 @@ class Pipeline:
             summary_tokens,
             self.profile.align.standardise,
             self.profile.seed,
+            self.profile.align.projector,
         )
         return llasa, processor, corpus
 

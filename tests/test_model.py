@@ -539,3 +539,17 @@ def test_what_alignment_teaches_about_a_window_is_said_about_that_window(corpus)
             assert answer == corpus[row]["caption"]
         else:
             assert answer == questions.recognition_answer(corpus[row]["activity"])
+
+
+def test_a_text_longer_than_the_context_is_refused_with_both_lengths(tiny_llasa):
+    llasa, processor = tiny_llasa
+    context = llasa.config.text_config.max_position_embeddings
+    ids = torch.full((1, context + 1), processor.tokenizer.eos_token_id)
+    with pytest.raises(ModelError, match=rf"{context + 1} tokens long.*context holds {context}\."):
+        llasa(input_ids=ids)
+
+
+def test_the_folder_of_another_model_is_refused_and_gives_no_random_weights(tmp_path):
+    LimuBertModel(LimuBertConfig()).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="'limu_bert' model, not of a LLaSA model"):
+        LlasaForConditionalGeneration.from_pretrained(tmp_path)

@@ -41,7 +41,16 @@ def alignment_samples(corpus, epochs, caption_share, seed):
     return samples
 
 
-def build(imu_encoder, train_imu, language_model, steps_per_token, summary_tokens, standardise=False, seed=0):
+def build(
+    imu_encoder,
+    train_imu,
+    language_model,
+    steps_per_token,
+    summary_tokens,
+    standardise=False,
+    seed=0,
+    projector="mlp2x_gelu",
+):
     """Fresh model and processor for a profile's language model; the statistics are fitted on training windows.
 
     Parameters
@@ -59,7 +68,7 @@ def build(imu_encoder, train_imu, language_model, steps_per_token, summary_token
     )
     processor = LlasaProcessor(ImuFeatureExtractor(length=train_imu.shape[1]).fit(train_imu), tokenizer)
     model = LlasaForConditionalGeneration.from_parts(
-        imu_encoder, text_model, processor, steps_per_token, summary_tokens, standardise, seed
+        imu_encoder, text_model, processor, steps_per_token, summary_tokens, standardise, seed, projector
     )
     if standardise:
         # A few hundred windows fix two averages per state well enough.

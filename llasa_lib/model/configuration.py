@@ -1,6 +1,7 @@
 """Configuration of a LLaSA model."""
 
 import copy
+from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -27,6 +28,8 @@ class LlasaConfig(PreTrainedConfig):
         Soft tokens made from the window's statistics; 0 as published.
     summary_size : int
         Number of statistics (:data:`llasa_lib.signals.SUMMARY_NAMES`).
+    projector : {"mlp2x_gelu", "linear", "pool", "resampler"}
+        How states become time-step tokens, always as many (:class:`LlasaProjector`). ``mlp2x_gelu`` as published.
     projector_hidden_act : str
     standardise : bool
         Standardise encoder states in front of the projector, and give soft tokens the size of word embeddings behind
@@ -45,6 +48,7 @@ class LlasaConfig(PreTrainedConfig):
     steps_per_token: int = 1
     summary_tokens: int = 0
     summary_size: int = len(signals.SUMMARY_NAMES)
+    projector: Literal["linear", "mlp2x_gelu", "pool", "resampler"] = "mlp2x_gelu"
     projector_hidden_act: str = "gelu"
     standardise: bool = False
     tie_word_embeddings: bool = False
@@ -65,6 +69,17 @@ class LlasaConfig(PreTrainedConfig):
                 f"steps_per_token={self.steps_per_token} is no multiple of the {self.encoder_config.patch_size} steps "
                 f"that the encoder puts into each of its tokens."
             )
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As Transformers reads it, but a configuration of another model is refused: its weights would be random."""
+        found = config_dict.get("model_type", cls.model_type)
+        if found != cls.model_type:
+            raise ModelError(
+                f"The configuration is of a {found!r} model, not of a LLaSA model. Give a folder that llasa align or "
+                "llasa tune wrote, or read this one with transformers.AutoModel."
+            )
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def tokens_per_window(self):

@@ -13,12 +13,13 @@ from transformers import (
     GenerationMixin,
     PreTrainedModel,
 )
+from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from llasa_lib.errors import ModelError
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.processing import IGNORE, ImuFeatureExtractor, LlasaProcessor
-from llasa_lib.model.projectors import LlasaProjector
+from llasa_lib.model.projectors import LlasaProjector, Resampler
 
 
 @dataclass
@@ -48,6 +49,14 @@ class LlasaPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, Resampler):
+            # As large as standardised states: smaller ones would start with all queries alike and no sense of order.
+            init.normal_(module.queries)
+            init.normal_(module.positions)
 
 
 class LlasaModel(LlasaPreTrainedModel):
@@ -95,6 +104,12 @@ class LlasaModel(LlasaPreTrainedModel):
         features = None
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
+        context = getattr(self.config.text_config, "max_position_embeddings", None)
+        if context and inputs_embeds.shape[1] > context:
+            raise ModelError(
+                f"The text is {inputs_embeds.shape[1]} tokens long, {self.config.tokens_per_window} per window; "
+                f"the language model's context holds {context}. Shorten the text or ask about fewer windows."
+            )
         if imu_values is not None:
             features = self.get_imu_features(imu_values, imu_summary).to(inputs_embeds.dtype)
             mask = input_ids == self.config.imu_token_id  # (B, L)
@@ -127,7 +142,15 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
 
     @classmethod
     def from_parts(
-        cls, imu_encoder, language_model, processor, steps_per_token=1, summary_tokens=0, standardise=False, seed=0
+        cls,
+        imu_encoder,
+        language_model,
+        processor,
+        steps_per_token=1,
+        summary_tokens=0,
+        standardise=False,
+        seed=0,
+        projector="mlp2x_gelu",
     ):
         """Join a pretrained encoder and a pretrained causal language model by a fresh projector.
 
@@ -144,6 +167,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
             See :class:`LlasaConfig`. With ``standardise``, call :meth:`LlasaProjector.fit` before training.
         seed : int
             Of the projector's first weights.
+        projector : str
+            Kind of projector, see :class:`LlasaConfig`.
 
         Returns
         -------
@@ -161,6 +186,7 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
             steps_per_token=steps_per_token,
             summary_tokens=summary_tokens,
             standardise=standardise,
+            projector=projector,
         )
         processor.tokens_per_window = config.tokens_per_window
         with torch.random.fork_rng(), torch.device("meta"):

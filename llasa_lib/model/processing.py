@@ -92,6 +92,14 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         return encoder.check_windows(imu, length=self.length, units=check_units)
 
 
+def _is_grouped(imu):
+    """Whether ``imu`` is one list of windows per prompt, and not a window written as lists of numbers."""
+    if not isinstance(imu, (list, tuple)) or not all(isinstance(group, (list, tuple)) for group in imu):
+        return False
+    windows = [window for group in imu for window in group]
+    return bool(imu) and all(isinstance(window, (str, Path, dict)) or np.ndim(window) == 2 for window in windows)
+
+
 class LlasaProcessor(ProcessorMixin):
     """One way in: windows and text -> the tensors that the model takes.
 
@@ -149,7 +157,8 @@ class LlasaProcessor(ProcessorMixin):
         Parameters
         ----------
         imu : see :meth:`ImuFeatureExtractor.__call__`, optional
-            One window per question; without it, a chat about text alone.
+            One window per question; lists of windows, one inner list per question, for questions about several windows;
+            without it, a chat about text alone.
         text : str or list of str
             A plain question is put into the chat format with ``<imu>`` in front; one question is asked of every window.
             A text that holds ``<imu>`` itself is taken as a finished prompt.
@@ -168,9 +177,54 @@ class LlasaProcessor(ProcessorMixin):
         ModelError
             If the number of ``<imu>`` is not the number of windows.
         """
-        if imu is not None:
-            imu = self.feature_extractor.windows(imu, check_units)
+        if _is_grouped(imu):
+            if notes:
+                raise ModelError("Measured values belong to one window per prompt. Leave out notes, or ask one by one.")
+            texts, imu = self._grouped_texts(imu, text), self._joined(imu, check_units)
+        else:
+            imu = self.feature_extractor.windows(imu, check_units) if imu is not None else None
+            texts = self._texts(text, imu, notes)
         sensor = self.feature_extractor(imu, return_tensors, check_units) if imu is not None else {}
+        tokens = self.tokenizer(
+            [self._expand(t) for t in texts],
+            return_tensors=return_tensors,
+            padding=True,
+            add_special_tokens=True,
+        )
+        tokens.pop("token_type_ids", None)
+        return BatchFeature({**tokens, **sensor})
+
+    def _joined(self, groups, check_units):
+        """All windows of all prompts in one array, or None."""
+        windows = [self.feature_extractor.windows(window, check_units) for group in groups for window in group]
+        return np.concatenate(windows) if windows else None
+
+    def _grouped_texts(self, groups, text):
+        """One prompt per group of windows, each with as many placeholders as windows."""
+        texts = [text] * len(groups) if isinstance(text, str) else list(text)
+        if len(texts) != len(groups):
+            raise ModelError(
+                f"{len(texts)} text(s) for {len(groups)} lists of windows. Give one text per inner list, "
+                "or a single text for all."
+            )
+        texts = [
+            t if IMU_TOKEN in t else self.prompt([t], windows=len(group))
+            for t, group in zip(texts, groups, strict=True)
+        ]
+        wrong = [
+            f"text {n} holds {t.count(IMU_TOKEN)} {IMU_TOKEN} for {len(group)} window(s)"
+            for n, (t, group) in enumerate(zip(texts, groups, strict=True))
+            if t.count(IMU_TOKEN) != len(group)
+        ]
+        if wrong:
+            raise ModelError(
+                f"Texts and windows do not match: {'; '.join(wrong)}. Put one {IMU_TOKEN} per window, "
+                "or leave it out: it is then added for you."
+            )
+        return texts
+
+    def _texts(self, text, imu, notes):
+        """Prompts that take the windows in order, one each where the text does not say otherwise."""
         windows = len(imu) if imu is not None else 0
         texts = [text] * max(windows, 1) if isinstance(text, str) and IMU_TOKEN not in text else text
         texts = [texts] if isinstance(texts, str) else list(texts)
@@ -184,21 +238,16 @@ class LlasaProcessor(ProcessorMixin):
                 f"The text holds {placeholders} {IMU_TOKEN} for {windows} window(s). Put one {IMU_TOKEN} per window, "
                 "or leave it out: it is then added for you."
             )
-        tokens = self.tokenizer(
-            [self._expand(t) for t in texts],
-            return_tensors=return_tensors,
-            padding=True,
-            add_special_tokens=True,
-        )
-        tokens.pop("token_type_ids", None)
-        return BatchFeature({**tokens, **sensor})
+        return texts
 
-    def conversation(self, turns):
-        """Token ids and labels of a finished conversation about one window.
+    def conversation(self, turns, windows=1):
+        """Token ids and labels of a finished conversation about windows.
 
         Parameters
         ----------
         turns : list of (question, answer)
+        windows : int
+            See :meth:`prompt`.
 
         Returns
         -------
@@ -208,9 +257,9 @@ class LlasaProcessor(ProcessorMixin):
         flat, ids, labels, done = [], [], [], ""
         for question, answer in turns:
             flat.append(question)
-            asked = self.prompt(flat)
+            asked = self.prompt(flat, windows)
             flat.append(answer)
-            answered = self.prompt(flat)
+            answered = self.prompt(flat, windows)
             # NOTE: tokenised apart, because at inference the prompt ends where the answer begins.
             before, reply = asked[len(done) :], answered[len(asked) :]
             tail = reply[len(reply.rstrip()) :]

@@ -140,6 +140,7 @@ class Align(Training):
 
     steps_per_token: int = Field(ge=0)
     summary_tokens: int = Field(ge=0)
+    projector: Literal["linear", "mlp2x_gelu", "pool", "resampler"] = "mlp2x_gelu"
     standardise: bool
     warm_up_epochs: int = Field(ge=0)
     warm_up_learning_rate: float = Field(default=1e-3, gt=0)
