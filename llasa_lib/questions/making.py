@@ -287,16 +287,15 @@ def add_carried(corpus, copies, largest=90.0, mirrored=False, seed=0):
     if not copies:
         return corpus
     imu, rng = signals.to_array(corpus), np.random.default_rng(seed)
-    upright, level, features = signals.upright_axis(imu), signals.level_axis(imu), signals.window_features(imu.shape[1])
+    upright, level = signals.upright_axis(imu), signals.level_axis(imu)
     parts = [corpus]
     for number in range(copies):
         carried = signals.turn_about(imu, upright, rng, largest).astype(np.float32)
         if mirrored and number % 2:
             carried = signals.mirror(carried, level)
-        windows = datasets.Dataset.from_dict(
-            {**{name: corpus[name] for name in features if name != "imu"}, "imu": carried}, features=features
-        )
-        parts.append(make_corpus(windows).cast(corpus.features))
+        kept = {name: corpus[name] for name in signals.window_features(imu.shape[1]) if name != "imu"}
+        columns = {**kept, "imu": carried, **_write({**kept, "imu": carried})}
+        parts.append(datasets.Dataset.from_dict(columns, features=corpus.features))
     return datasets.concatenate_datasets(parts)
 
 
