@@ -10,18 +10,20 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 
-from . import captions, signals, training
-from .model import Conversations, collate, with_notes
+from . import captions, questions, signals, training
+from .model import Conversations, collate, read_once, with_notes
 
 
 def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
-    """Conversations of ``turns`` questions about each window, of different kinds; one is always the recognition.
+    """Conversations of ``turns`` questions about each window; one is always the recognition.
 
     Parameters
     ----------
     corpus : datasets.Dataset
         Windows with ``questions`` and ``facts`` (chapter 3).
     turns : int
+        Up to five are questions of the corpus, of different kinds. More of them, for conversations with measured
+        values alone, are made from the window's facts: the line of values is long, and is paid for once.
     epochs : float
         Passes over the windows; every pass draws other questions.
     noted_share : float
@@ -33,21 +35,35 @@ def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
     list of (int, list of (question, answer))
     """
     rng = np.random.default_rng(seed)
-    questions, facts = corpus["questions"], corpus["facts"]
+    asked, facts, activities = corpus["questions"], corpus["facts"], corpus["activity"]
     samples = []
-    for row in training.passes(len(corpus), epochs, rng):
-        pairs = questions[row]
-        named = [n for n, pair in enumerate(pairs) if pair["kind"] == "recognition"][:1]
+    for number, row in enumerate(training.passes(len(corpus), epochs, rng)):
         noted = rng.random() < noted_share
+        pairs = [(pair["question"], pair["answer"]) for pair in asked[row]]
+        named = [n for n, pair in enumerate(asked[row]) if pair["kind"] == "recognition"][:1]
+        measured = captions.Facts.from_dict(json.loads(facts[row])) if noted else None
+        if noted:
+            pairs += _further(pairs, measured, activities[row], turns, f"{seed}-{number}")
         others = [n for n in range(len(pairs)) if n not in named] if noted or not noted_share else []
         chosen = named + rng.permutation(others)[: turns - 1].tolist()
         rng.shuffle(chosen)
-        talk = [(pairs[n]["question"], pairs[n]["answer"]) for n in chosen]
+        talk = [pairs[n] for n in chosen]
         if noted:
-            measured = captions.Facts.from_dict(json.loads(facts[row]))
             talk[0] = (with_notes(talk[0][0], measured), talk[0][1])
         samples.append((row, talk))
     return samples
+
+
+def _further(pairs, facts, activity, turns, seed):
+    """Questions about a window beyond its ``pairs``, until there are ``turns`` in all; none is asked twice."""
+    known, further, rounds = {question for question, _ in pairs}, [], 0
+    while len(known) < turns:
+        for pair in questions.make(facts, activity, f"{seed}-{rounds}"):
+            if pair.kind != "recognition" and pair.question not in known:
+                known.add(pair.question)
+                further.append((pair.question, pair.answer))
+        rounds += 1
+    return further
 
 
 def add_adapter(model, settings):
@@ -70,7 +86,7 @@ def add_adapter(model, settings):
         lora_dropout=settings.dropout,
         # Only inside the language model: the encoder has layers of the same kind.
         target_modules=rf".*language_model\..*\.({targets})",
-        modules_to_save=["projector"],
+        modules_to_save=["projector", *(["encoder"] if settings.encoder_learning_rate else [])],
         task_type=None,
     )
     return get_peft_model(model, config)
@@ -99,11 +115,14 @@ def tune(model, processor, corpus, settings, folder, seed):
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # the adapter's first weights must not depend on what ran before in this process
         tuned = add_adapter(model, settings)
+    groups = {"projector": settings.projector_learning_rate}
+    if settings.encoder_learning_rate:
+        groups["model.encoder"] = settings.encoder_learning_rate
     history = training.fit(
         tuned,
         Conversations(
             processor,
-            signals.to_array(corpus),
+            read_once(tuned.get_base_model(), processor, signals.to_array(corpus)),
             tuning_samples(corpus, settings.turns, settings.epochs, seed, settings.noted_share),
             settings.batch_size,
             seed,
@@ -111,7 +130,7 @@ def tune(model, processor, corpus, settings, folder, seed):
         folder,
         settings,
         seed,
-        groups={"projector": settings.projector_learning_rate},
+        groups=groups,
         collate=lambda batch: collate(batch, processor.tokenizer.pad_token_id),
         repeat=False,
         shuffle=False,

@@ -461,10 +461,10 @@ def test_notes_hold_the_numbers_that_the_answers_to_numeric_questions_print(hapt
         assert "\n" not in line
         for name in ("intensity", "impact", "impact_time", "rotation", "rotation_peak", "spread_x", "cadence"):
             value = facts[name].value
-            assert (captions.say(value) if value is not None else "no regular step rhythm") in line
+            assert (captions.say(value) if value is not None else "cadence none") in line
 
 
 def test_notes_name_no_activity(hapt_windows):
     for window in signals.to_array(hapt_windows)[::9]:
-        words = set(captions.notes(captions.measure(window)).replace(",", "").split())
+        words = set(captions.notes(captions.measure(window)).replace(";", "").split())
         assert not words & {"walking", "climbing", "descending", "stairs", "sitting", "standing", "lying", "jogging"}

@@ -188,6 +188,32 @@ def test_a_sentence_scores_the_same_whatever_stands_beside_it(tiny_llasa, imu):
     np.testing.assert_allclose(score(SENTENCES[::-1]), together[:, :0:-1], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "sentences",
+    [["Yes."], ["Yes.", "No."], ["It is so.", "It is so."], ["It", "It is", "It is not the same at all."]],
+    ids=["one", "unlike", "twice", "inside"],
+)
+def test_scores_are_those_of_separate_passes_however_the_sentences_overlap(tiny_llasa, imu, sentences):
+    model, processor = tiny_llasa
+    scores = evaluation.score_labels(model, processor, imu[:2], QUESTION, sentences, progress=False)
+    apart = [[one_pass(model, processor, window, sentence) for sentence in sentences] for window in imu[:2]]
+    np.testing.assert_allclose(scores, apart, atol=1e-4)
+
+
+@pytest.mark.parametrize("notes", [False, True])
+def test_questions_about_one_window_are_answered_as_if_asked_one_by_one(llasa, tiny_llasa, imu, notes):
+    model, processor = llasa, tiny_llasa[1]
+    # A random model whose head is its own embedding repeats the last token for ever: nothing could go wrong.
+    torch.manual_seed(0)
+    model.lm_head = torch.nn.Linear(model.config.text_config.hidden_size, len(processor.tokenizer), bias=False)
+    asked = [QUESTION, "Why?", "How many impacts are there, and when was the largest of them?", QUESTION]
+    together = evaluation.answers_about(model, processor, imu[0], asked, max_new_tokens=8, notes=notes)
+    options = {"max_new_tokens": 8, "progress": False, "notes": notes}
+    assert together == [evaluation.answers(model, processor, imu[:1], one, **options)[0] for one in asked]
+    assert all(together)
+    assert evaluation.answers_about(model, processor, imu[0], [], max_new_tokens=8) == []
+
+
 def test_nothing_to_score_is_refused(tiny_llasa, imu):
     with pytest.raises(ModelError, match="no sentence"):
         evaluation.score_labels(*tiny_llasa, imu, QUESTION, [])

@@ -14,6 +14,7 @@ from llasa_lib.captions.facts import CLEAR_RHYTHM, SYMMETRY_EVEN, SYMMETRY_UNEVE
 LEAST_LEAD = 0.05  # confidence below which no axis is called the first: another window of the same walk would differ
 LONGEST_PROBLEM = 9  # words; a caption has room for no more, and the fact names the channels
 LEAST_SHARE = 0.3  # confidence below which no frequency is called dominant
+LEAST_TURNING = 0.1  # rad/s; below it there is an axis of most rotation, but nobody turns
 
 # What can be said: by fact, or by fact and case (see _cases), the clauses and the adjuncts that say it. A name in
 # braces is the rounded value of that fact; the others are explained in _fillers.

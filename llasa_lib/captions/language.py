@@ -13,6 +13,7 @@ from llasa_lib.captions.grammar import (
     BLIND_OPENINGS,
     LEAST_LEAD,
     LEAST_SHARE,
+    LEAST_TURNING,
     MOTION,
     OPENINGS,
     OVERALL,
@@ -220,9 +221,11 @@ def _motion(before, now):
 
 
 def notes(facts):
-    """What was measured, in one line for a prompt: values under short names, no sentence, no activity.
+    """What was measured, in one line for a prompt: values under the names that the answers use, no activity.
 
     A language model that finds a number in its prompt can repeat it; out of a soft token it has to guess the digits.
+    What is missing is said as "none" in the same place as the value: a small model copies what stands there, and makes
+    something up where nothing does.
 
     Parameters
     ----------
@@ -232,40 +235,53 @@ def notes(facts):
     Returns
     -------
     str
-        In SI units, rounded as the answers round them. What there is nothing to report of is "none".
+        In SI units, rounded as the answers round them.
     """
     f = facts
-    posture = f["posture"].value.replace(" axis", "")
     motion = f"moving {f['level'].value}" if is_moving(f) else "keeps still"
-    rhythm = "no regular step rhythm" if f["cadence"].value is None else f"cadence {say(f['cadence'].value)}"
-    return ", ".join(
+    change = f"{f['change'].value} {f['change_time'].value}" if f["change"].value else "none"
+    return "; ".join(
         [
-            f"gravity {posture} {say(f['gravity'].value)}",
-            f"{f['tilt'].axis} leans {f['tilt'].value:.0f}",
+            f"gravity {f['posture'].value.replace(' axis', '')} {say(f['gravity'].value)}",
+            f"leans {f['tilt'].axis} {f['tilt'].value:.0f}",
             f"{motion} {say(f['intensity'].value)}",
-            f"still for {f['still_seconds'].value}",
-            _first("varies most", f["strongest_axis"]),
+            f"still {f['still_seconds'].value}",
+            f"varies most {_first(f['strongest_axis'])}",
             *(_axis(f, axis) for axis in AXES),
-            rhythm,
-            f"{f['impacts'].value or 'no'} impacts",
-            f"peak {say(f['impact'].value)} after {say(f['impact_time'].value)}",
+            f"cadence {_or_none(f['cadence'].value)}",
+            f"impacts {f['impacts'].value or 'no'}",
+            f"peaks {say(f['impact'].value)} after {say(f['impact_time'].value)}",
             f"rotation {say(f['rotation'].value)}",
-            _first("turns most", f["rotation_axis"]),
+            f"turns {_turning(f)}",
             f"fastest {say(f['rotation_peak'].value)}",
             "thirds " + " ".join(say(f[f"intensity_third_{number}"].value) for number in (1, 2, 3)),
+            f"roughest {f['roughest_third'].value or 'none'}",
             f"halves {f['trend'].value}",
+            f"change {change}",
             f"turned {f['turn'].value:.0f}",
         ]
     )
 
 
-def _first(what, fact):
-    """Which axis comes first in something, where one does."""
-    return f"{what} {fact.axis} {say(fact.value)}" if fact.confidence >= LEAST_LEAD else f"no axis {what}"
+def _or_none(value):
+    return "none" if value is None else say(value)
+
+
+def _first(fact):
+    """The axis that comes first in something and its value, where one does."""
+    return f"{fact.axis} {say(fact.value)}" if fact.confidence >= LEAST_LEAD else "none"
+
+
+def _turning(facts):
+    """Whether the sensor turns at all, and about which axis most."""
+    if facts["rotation"].value < LEAST_TURNING:
+        return "hardly"
+    axis = facts["rotation_axis"]
+    return f"mostly {axis.axis if axis.confidence >= LEAST_LEAD else 'none'}"
 
 
 def _axis(facts, axis):
     """Spread of an axis, and the frequency of its swing where it swings."""
     spread, frequency = facts[f"spread_{axis}"], facts[f"frequency_{axis}"]
     swings = frequency.value is not None and frequency.confidence >= LEAST_SHARE
-    return f"{axis} {say(spread.value)}" + (f" at {say(frequency.value)} Hz" if swings else "")
+    return f"{axis} {say(spread.value)}" + (f" at {say(frequency.value)}" if swings else "")

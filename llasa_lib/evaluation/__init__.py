@@ -2,11 +2,11 @@
 
 - ``evaluate``: generated and log-probability answers, the zeroed sensor, and three baselines on the same windows.
 - ``answers``: greedy answers to a question, in batches; ``score_labels``: log-probability of every activity's sentence,
-  the shared prefix computed once.
+  ``answers_about``: several questions about one window; what is shared runs once.
 - ``Report``: prints, plots, saves as JSON.
 """
 
-from .answering import answers, parse_activity, score_activities, score_labels
+from .answering import answers, answers_about, parse_activity, score_activities, score_labels
 from .baselines import Baselines, fit_baselines
 from .report import Report, System, bootstrap_interval, macro_f1
 from .run import evaluate, validate, zeroed
@@ -16,6 +16,7 @@ __all__ = [
     "Report",
     "System",
     "answers",
+    "answers_about",
     "bootstrap_interval",
     "evaluate",
     "fit_baselines",

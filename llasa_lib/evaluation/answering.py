@@ -52,7 +52,7 @@ def answers(
 def score_labels(model, processor, windows, question, sentences, batch_size=16, progress=True, check_units=True):
     """Log-probability of each sentence as the answer, for every window.
 
-    The prompt is the same for all sentences of a window, so it runs once; only the sentences' own tokens run apart.
+    The prompt is the same for all sentences of a window, and so are their first words: both run once.
 
     Parameters
     ----------
@@ -68,26 +68,13 @@ def score_labels(model, processor, windows, question, sentences, batch_size=16, 
     """
     if not sentences:
         raise ModelError("There is no sentence to score: give at least one complete answer.")
-    tokenizer = processor.tokenizer
     # The end mark is what a finished answer is followed by in training.
     pairs = [processor.conversation([(question, sentence)]) for sentence in sentences]
     replies = [
         [token for token, label in zip(p["input_ids"], p["labels"], strict=True) if label != -100] for p in pairs
     ]
-    longest = max(map(len, replies))
-    targets = torch.full((len(replies), longest), tokenizer.pad_token_id)
-    real = torch.zeros((len(replies), longest), dtype=torch.bool)
-    for n, reply in enumerate(replies):
-        targets[n, : len(reply)] = torch.tensor(reply)
-        real[n, : len(reply)] = True
-    targets, real = targets.to(model.device), real.to(model.device)
     scores = [
-        _score_batch(
-            model,
-            processor(imu=batch, text=question, check_units=check_units).to(model.device),
-            targets,
-            real,
-        )
+        _score_batch(model, processor(imu=batch, text=question, check_units=check_units).to(model.device), replies)
         for batch in _batches(windows, batch_size, "scoring", progress)
     ]
     return torch.cat(scores).float().cpu().numpy()
@@ -102,26 +89,90 @@ def score_activities(model, processor, windows, activities, batch_size=16, **opt
     return score_labels(model, processor, windows, questions.RECOGNITION_QUESTION, sentences, batch_size, **options)
 
 
-def _score_batch(model, inputs, targets, real):
-    """Scores (B, K) of K sentences (K, L) behind B prompts."""
-    batch, sentences = len(inputs["input_ids"]), len(targets)
-    prefix = model(**inputs, past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1)
-    first = prefix.logits[:, -1].log_softmax(-1)  # (B, V): the first token needs no second pass
-    scores = first[:, targets[:, 0]]  # (B, K)
-    if targets.shape[1] == 1:
+def _score_batch(model, inputs, replies):
+    """Scores (B, K) of K replies, lists of tokens, behind B prompts.
+
+    The prompt and what all replies begin with run once. What they end with runs side by side in one row per prompt:
+    every ending sees the prompt, the common beginning and itself, but no other ending.
+    """
+    device, prompts = inputs["input_ids"].device, len(inputs["input_ids"])
+    shared = _common_prefix(replies)
+    ends = [reply[len(shared) :] for reply in replies]
+    begun = torch.tensor(shared, dtype=torch.long, device=device).expand(prompts, -1)  # (B, C)
+    mask = torch.cat([inputs["attention_mask"], torch.ones_like(begun)], dim=1)  # (B, P)
+    read = model(
+        **{**inputs, "input_ids": torch.cat([inputs["input_ids"], begun], dim=1), "attention_mask": mask},
+        past_key_values=DynamicCache(config=model.config.get_text_config()),
+        use_cache=True,
+        logits_to_keep=len(shared) + 1,
+    )
+    predicted = read.logits.float().log_softmax(-1)  # (B, C + 1, V)
+    common = predicted[:, :-1].gather(2, begun[..., None]).sum((1, 2))  # (B,)
+    scores = common[:, None] + predicted[:, -1][:, [end[0] for end in ends]]  # (B, K)
+    if max(map(len, ends)) == 1:
         return scores
-    cache = prefix.past_key_values
-    cache.batch_repeat_interleave(sentences)
-    mask = inputs["attention_mask"].repeat_interleave(sentences, 0)  # (B * K, P)
-    tokens, kept = targets.repeat(batch, 1), real.repeat(batch, 1)  # (B * K, L)
+    # The last token of an ending is predicted, and never read.
+    places = [(k, d) for k, end in enumerate(ends) for d in range(len(end) - 1)]
+    tokens, following = (torch.tensor([ends[k][d + n] for k, d in places], device=device) for n in (0, 1))  # (S,)
+    branch, depth = torch.tensor(places, device=device).T
+    own = (branch[:, None] == branch) & (depth[:, None] >= depth)  # (S, S)
+    seen = torch.cat([mask.bool()[:, None].expand(-1, len(tokens), -1), own.expand(prompts, -1, -1)], dim=2)
+    blocked = torch.zeros(seen.shape, dtype=model.dtype, device=device).masked_fill(~seen, torch.finfo(model.dtype).min)
     output = model(
-        input_ids=tokens[:, :-1],
-        attention_mask=torch.cat([mask, kept[:, :-1].to(mask.dtype)], dim=1),
-        past_key_values=cache,
+        input_ids=tokens.expand(prompts, -1),
+        attention_mask=blocked[:, None],  # (B, 1, S, P + S), added to the attention's scores
+        position_ids=mask.sum(1, keepdim=True) + depth,
+        past_key_values=read.past_key_values,
         use_cache=True,
     )
-    rest = output.logits.log_softmax(-1).gather(2, tokens[:, 1:, None]).squeeze(2)  # (B * K, L - 1)
-    return scores + (rest * kept[:, 1:]).sum(1).view(batch, sentences)
+    rest = output.logits.float().log_softmax(-1).gather(2, following.expand(prompts, -1)[..., None]).squeeze(2)
+    return scores.index_add(1, branch, rest)
+
+
+def _common_prefix(rows, spare=1):
+    """What all lists of tokens begin with; at least ``spare`` tokens of each are left over."""
+    longest = min(map(len, rows)) - spare
+    same = [len(set(column)) == 1 for column in zip(*(row[:longest] for row in rows), strict=True)]
+    return rows[0][: same.index(False) if False in same else longest]
+
+
+@torch.inference_mode()
+def answers_about(model, processor, window, asked, max_new_tokens=48, notes=False):
+    """Greedy answers to several questions about one window; what their prompts share is read once.
+
+    Parameters
+    ----------
+    window : (T, 6) array, SI units
+    asked : list of str
+        Questions.
+    notes : bool
+        With the measured values in the prompt: see :class:`model.LlasaProcessor`.
+
+    Returns
+    -------
+    list of str
+    """
+    if not asked:
+        return []
+    padded = processor(imu=np.repeat(np.asarray(window)[None], len(asked), 0), text=list(asked), notes=notes)
+    rows = zip(padded["input_ids"], padded["attention_mask"], strict=True)
+    prompts = [ids[kept.bool()].tolist() for ids, kept in rows]
+    shared = _common_prefix(prompts)
+    sensor = {name: padded[name][:1].to(model.device) for name in processor.feature_extractor.model_input_names}
+    cache = DynamicCache(config=model.config.get_text_config())
+    model.model(torch.tensor([shared], device=model.device), **sensor, past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(len(asked))
+    # The pads stand between what is shared and what is not: generation goes on at the right end of every row.
+    gaps = [max(map(len, prompts)) - len(prompt) for prompt in prompts]
+    pad, common = processor.tokenizer.pad_token_id, len(shared)
+    ids = [shared + [pad] * gap + prompt[common:] for prompt, gap in zip(prompts, gaps, strict=True)]
+    kept = [[1] * common + [0] * gap + [1] * (len(row) - common - gap) for row, gap in zip(ids, gaps, strict=True)]
+    inputs = {
+        "input_ids": torch.tensor(ids, device=model.device),
+        "attention_mask": torch.tensor(kept, device=model.device),
+    }
+    generated = model.generate(**inputs, past_key_values=cache, max_new_tokens=max_new_tokens, do_sample=False)
+    return processor.answers(generated, inputs)
 
 
 def parse_activity(answer, activities):

@@ -9,7 +9,7 @@ Notable features:
 - the projector makes two kinds of soft tokens: *time-step tokens* from the encoder's states (``steps_per_token=1`` on
   the published LIMU-BERT is the published 120-token ``mlp2x_gelu``) and a few *summary tokens* from the window's
   named statistics; either can be off;
-- in training, logits are computed only where there is a label.
+- in training, logits are computed only where there is a label, and a frozen encoder reads each window once.
 """
 
 from llasa_lib.model.alignment import (
@@ -23,7 +23,7 @@ from llasa_lib.model.alignment import (
     word_targets,
 )
 from llasa_lib.model.configuration import LlasaConfig
-from llasa_lib.model.conversations import Conversations, collate
+from llasa_lib.model.conversations import Conversations, collate, read_once
 from llasa_lib.model.modeling import LlasaForConditionalGeneration, LlasaModel, LlasaOutput, LlasaPreTrainedModel
 from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_notes
 from llasa_lib.model.projectors import LlasaProjector
@@ -48,6 +48,7 @@ __all__ = [
     "collate",
     "load",
     "nearest_words",
+    "read_once",
     "save",
     "warm_up",
     "with_notes",

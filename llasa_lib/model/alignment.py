@@ -6,7 +6,7 @@ from torch import nn
 from tqdm import tqdm
 
 from llasa_lib import encoder, language_models, signals, training
-from llasa_lib.model.conversations import Conversations, collate
+from llasa_lib.model.conversations import Conversations, collate, read_once
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
 from llasa_lib.model.processing import ImuFeatureExtractor, LlasaProcessor
 
@@ -154,7 +154,7 @@ def _targets(model, processor, corpus):
     return word_targets(model, processor, names), torch.tensor([names.index(name) for name in corpus["activity"]])
 
 
-def warm_up(model, processor, corpus, settings, seed):
+def warm_up(model, processor, corpus, settings, seed, sensor=None):
     """Point each window's soft tokens at the words of its activity, before the language model is ever run.
 
     A contrastive loss between windows and word embeddings needs neither a forward nor a backward pass through the
@@ -169,6 +169,8 @@ def warm_up(model, processor, corpus, settings, seed):
         Training windows with ``activity``.
     settings : profiles.Align
         ``warm_up_epochs`` passes; 0 does nothing, as published.
+    sensor : dict of tensors, optional
+        Of :func:`read_once`, if it is at hand already.
 
     Returns
     -------
@@ -178,8 +180,8 @@ def warm_up(model, processor, corpus, settings, seed):
     if not settings.warm_up_epochs:
         return []
     targets, wanted = _targets(model, processor, corpus)
-    sensor = processor.feature_extractor(signals.to_array(corpus))
     training.freeze(model)
+    sensor = sensor or read_once(model, processor, signals.to_array(corpus))
     projector = model.model.projector.requires_grad_(True)
     optimizer = torch.optim.AdamW(
         projector.parameters(), lr=settings.warm_up_learning_rate, weight_decay=settings.weight_decay
@@ -189,8 +191,8 @@ def warm_up(model, processor, corpus, settings, seed):
     for _ in tqdm(range(settings.warm_up_epochs), desc="warm-up", unit="pass", disable=None):
         total = 0.0
         for rows in torch.randperm(len(wanted), generator=generator).split(64):
-            inputs = [sensor[name][rows].to(model.device) for name in ("imu_values", "imu_summary")]
-            loss = word_loss(model.get_imu_features(*inputs), targets, wanted[rows].to(model.device))
+            inputs = {name: values[rows].to(model.device) for name, values in sensor.items()}
+            loss = word_loss(model.get_imu_features(**inputs), targets, wanted[rows].to(model.device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -220,21 +222,26 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
     """
     epochs = settings.epochs if epochs is None else epochs
     share = settings.caption_share if caption_share is None else caption_share
-    # An interrupted run does this again: it takes seconds, and a checkpoint then replaces what it made.
-    warm_up(model, processor, corpus, settings, seed)
-    samples = alignment_samples(corpus, epochs, share, seed)
     training.freeze(model)
+    sensor = read_once(model, processor, signals.to_array(corpus))
+    # An interrupted run does this again: it takes seconds, and a checkpoint then replaces what it made.
+    warm_up(model, processor, corpus, settings, seed, sensor)
+    samples = alignment_samples(corpus, epochs, share, seed)
     model.model.projector.requires_grad_(True)
+    groups = {}
+    if settings.encoder_learning_rate:
+        model.model.encoder.requires_grad_(True)
+        sensor = read_once(model, processor, signals.to_array(corpus))
+        groups["model.encoder"] = settings.encoder_learning_rate
     targets, wanted = _targets(model, processor, corpus)
     weight = settings.word_weight / settings.accumulate
     return training.fit(
         _WordsInSight(model, targets, weight) if weight else model,
-        Conversations(
-            processor, signals.to_array(corpus), samples, settings.batch_size, seed, wanted if weight else None
-        ),
+        Conversations(processor, sensor, samples, settings.batch_size, seed, wanted if weight else None),
         folder,
         settings,
         seed,
+        groups=groups,
         collate=lambda batch: collate(batch, processor.tokenizer.pad_token_id),
         repeat=False,  # the samples hold every pass, each with its own choice of question
         shuffle=False,

@@ -2,8 +2,31 @@
 
 import torch
 
-from llasa_lib import training
+from llasa_lib import encoder, training
 from llasa_lib.model.processing import IGNORE
+
+SENSOR = ("imu_values", "imu_states", "imu_summary")
+
+
+def read_once(model, processor, imu):
+    """What the model reads of each window, with the encoder's states in place of the window where it is frozen.
+
+    Parameters
+    ----------
+    model : LlasaForConditionalGeneration
+    processor : LlasaProcessor
+    imu : (N, T, 6) array, SI units
+
+    Returns
+    -------
+    dict of tensors with N rows
+        ``imu_summary``, and ``imu_states`` (float32, on the CPU) or ``imu_values``.
+    """
+    sensor, imu_encoder = dict(processor.feature_extractor(imu)), model.model.encoder
+    if model.config.steps_per_token and not any(p.requires_grad for p in imu_encoder.parameters()):
+        del sensor["imu_values"]
+        sensor["imu_states"] = torch.from_numpy(encoder.embed(imu_encoder, imu))
+    return sensor
 
 
 class Conversations(torch.utils.data.Dataset):
@@ -12,7 +35,7 @@ class Conversations(torch.utils.data.Dataset):
     Parameters
     ----------
     processor : LlasaProcessor
-    imu : (N, T, 6) array, SI units
+    imu : (N, T, 6) array, SI units; or what :func:`read_once` makes of it
     samples : list of (int, list of (question, answer))
         Row of the window, and what is said about it.
     batch_size, seed : int
@@ -23,7 +46,7 @@ class Conversations(torch.utils.data.Dataset):
 
     def __init__(self, processor, imu, samples, batch_size, seed, wanted=None):
         self.wanted = wanted
-        self.sensor = processor.feature_extractor(imu)
+        self.sensor = imu if isinstance(imu, dict) else dict(processor.feature_extractor(imu))
         ready = [(row, processor.conversation(turns)) for row, turns in samples]
         order = training.order_by_length([len(tokens["input_ids"]) for _, tokens in ready], batch_size, seed)
         self.samples = [ready[n] for n in order]
@@ -33,7 +56,7 @@ class Conversations(torch.utils.data.Dataset):
 
     def __getitem__(self, n):
         row, tokens = self.samples[n]
-        sensor = {name: self.sensor[name][row] for name in ("imu_values", "imu_summary")}
+        sensor = {name: values[row] for name, values in self.sensor.items()}
         return {**tokens, **sensor, **({} if self.wanted is None else {"wanted": self.wanted[row]})}
 
 
@@ -49,9 +72,5 @@ def collate(batch, pad_token_id):
         "input_ids": torch.tensor([padded(sample["input_ids"], pad_token_id) for sample in batch]),
         "labels": torch.tensor([padded(sample["labels"], IGNORE) for sample in batch]),
         "attention_mask": torch.tensor([[1] * n + [0] * (longest - n) for n in lengths]),
-        **{
-            name: torch.stack([sample[name] for sample in batch])
-            for name in ("imu_values", "imu_summary", "wanted")
-            if name in batch[0]
-        },
+        **{name: torch.stack([sample[name] for sample in batch]) for name in (*SENSOR, "wanted") if name in batch[0]},
     }

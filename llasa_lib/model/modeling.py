@@ -75,14 +75,19 @@ class LlasaModel(LlasaPreTrainedModel):
     def set_input_embeddings(self, value):
         self.language_model.set_input_embeddings(value)
 
-    def get_imu_features(self, imu_values, imu_summary):
-        """Soft tokens of M windows: (M, T, 6) and (M, 132), normalised -> (M, tokens_per_window, H)."""
+    def get_imu_features(self, imu_values=None, imu_summary=None, imu_states=None):
+        """Soft tokens of M windows: (M, T, 6) and (M, 132), normalised -> (M, tokens_per_window, H).
+
+        ``imu_states`` (M, S, E), what the encoder made of ``imu_values``, may stand in their place: an encoder that is
+        frozen need not run again at every step.
+        """
         dtype = self.projector_dtype()
-        states = None
-        if self.config.steps_per_token:
+        if not self.config.steps_per_token:
+            return self.projector(None, imu_summary.to(dtype))
+        if imu_states is None:
             # The window as it comes: rounded to half precision it would hold no sway of somebody who stands.
-            states = self.encoder(imu_values=imu_values).last_hidden_state.to(dtype)
-        return self.projector(states, imu_summary.to(dtype))
+            imu_states = self.encoder(imu_values=imu_values).last_hidden_state
+        return self.projector(imu_states.to(dtype), imu_summary.to(dtype))
 
     def projector_dtype(self):
         return next(self.projector.parameters()).dtype
@@ -96,6 +101,7 @@ class LlasaModel(LlasaPreTrainedModel):
         position_ids=None,
         past_key_values=None,
         inputs_embeds=None,
+        imu_states=None,
         **kwargs,
     ):
         """Put the soft tokens in place of the ``<imu>`` embeddings and run the language model."""
@@ -110,8 +116,8 @@ class LlasaModel(LlasaPreTrainedModel):
                 f"The text is {inputs_embeds.shape[1]} tokens long, {self.config.tokens_per_window} per window; "
                 f"the language model's context holds {context}. Shorten the text or ask about fewer windows."
             )
-        if imu_values is not None:
-            features = self.get_imu_features(imu_values, imu_summary).to(inputs_embeds.dtype)
+        if imu_values is not None or imu_states is not None:
+            features = self.get_imu_features(imu_values, imu_summary, imu_states).to(inputs_embeds.dtype)
             mask = input_ids == self.config.imu_token_id  # (B, L)
             if int(mask.sum()) != features.shape[0] * features.shape[1]:
                 raise ModelError(
@@ -209,9 +215,9 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, value):
         self.lm_head = value
 
-    def get_imu_features(self, imu_values, imu_summary):
+    def get_imu_features(self, imu_values=None, imu_summary=None, imu_states=None):
         """See :meth:`LlasaModel.get_imu_features`."""
-        return self.model.get_imu_features(imu_values, imu_summary)
+        return self.model.get_imu_features(imu_values, imu_summary, imu_states)
 
     def forward(
         self,
@@ -222,6 +228,7 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         position_ids=None,
         past_key_values=None,
         inputs_embeds=None,
+        imu_states=None,
         labels=None,
         logits_to_keep=0,
         num_items_in_batch=None,
@@ -235,6 +242,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         input_ids : (B, L) long
         imu_values : (M, T, 6) float, imu_summary : (M, 132) float
             Normalised windows in the order of their placeholders, from the processor.
+        imu_states : (M, S, E) float, optional
+            In place of ``imu_values``: see :meth:`get_imu_features`.
         labels : (B, L) long, optional
             -100 where nothing is to be learned. Then ``loss`` is returned and no ``logits``: over a vocabulary of
             49,152 they would cost more memory than the rest of the step.
@@ -258,6 +267,7 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
             position_ids=position_ids,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
+            imu_states=imu_states,
             **kwargs,
         )
         hidden = outputs.last_hidden_state

@@ -143,6 +143,7 @@ class Align(Training):
     projector: Literal["linear", "mlp2x_gelu", "pool", "resampler"] = "mlp2x_gelu"
     standardise: bool
     warm_up_epochs: int = Field(ge=0)
+    encoder_learning_rate: float = Field(default=0.0, ge=0)  # 0 leaves the encoder frozen, as published
     warm_up_learning_rate: float = Field(default=1e-3, gt=0)
     word_weight: float = Field(ge=0)
     caption_share: float = Share
@@ -166,7 +167,8 @@ class Tune(Training):
     dropout: float = Field(ge=0, lt=1)
     targets: list[str] = Field(min_length=1)
     projector_learning_rate: float = Field(gt=0)
-    turns: int = Field(ge=1, le=5)
+    encoder_learning_rate: float = Field(default=0.0, ge=0)  # 0 leaves the encoder frozen, as published
+    turns: int = Field(ge=1, le=20)  # above five, further questions are made from the facts: see tuning_samples
     noted_share: float = Share
 
 

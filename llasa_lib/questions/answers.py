@@ -7,10 +7,9 @@ an answer as well ("There is no regular step rhythm."), because a question is ch
 from functools import partial
 
 from llasa_lib.captions import AXES, CONSTANT, RATE, SECONDS, is_moving, say
-from llasa_lib.captions.grammar import LEAST_LEAD, LEAST_SHARE
+from llasa_lib.captions.grammar import LEAST_LEAD, LEAST_SHARE, LEAST_TURNING
 
 GRAVITY = 9.80665  # m/s^2 in one g
-LEAST_TURNING = 0.1  # rad/s; below it there is an axis of most rotation, but nobody turns
 
 NO_RHYTHM = "There is no regular step rhythm."
 

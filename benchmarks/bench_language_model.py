@@ -1,0 +1,246 @@
+"""How fast the sensor language model learns and answers: the plain way against the library's, on the same windows.
+
+- *tuning*: the plain way gives every window 120 soft tokens, runs the encoder at every step, computes logits at every
+  position, puts one question into one sequence and pads batches as they come. Same language model, same adapter, same
+  questions and answers, as many of them per step. The result compared is the loss per token on held-out answers.
+- *six labels*: six passes over prompt and sentence, against one over what they share. Same scores.
+- *eight questions* about one window: eight calls, against one. Same answers.
+- *batched generation*: one window at a time, against all at once. Same answers.
+- *first answer*: ``llasa ask`` in a process of its own, from nothing to the answer: seconds, and peak memory.
+
+The tuned model of the profile answers if the pipeline has made it; else a fresh one does, which talks nonsense as fast.
+
+Run: ``python benchmarks/bench_language_model.py [--repeats 3]``; exit code 1 if a limit is broken.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from llasa_lib import encoder, evaluation, files, model, profiles, questions, signals, training, tuning
+from llasa_lib.pipeline import Pipeline
+
+LIMITS = {"tuning": 4.0, "six labels": 4.0, "eight questions": 3.0, "batched generation": 3.0}
+FIRST_ANSWER = (15.0, 2.0)  # seconds, GB
+WORSE = 1.05  # the library's held-out loss may be this much above the plain one, no more
+PAIRS, TURNS, STEPS = 20, 5, 12  # questions per step, questions per packed conversation, steps
+QUESTIONS = (
+    questions.RECOGNITION_QUESTION,
+    "Which measurements support your answer?",
+    "Which axis carries gravity?",
+    "How fast is the step rhythm?",
+    "How many impacts are there?",
+    "When is acceleration largest?",
+    "How much does the acceleration vary?",
+    "Who is the person?",
+)
+
+
+class Plain(nn.Module):
+    """A model whose loss is computed from logits at every position, labelled or not."""
+
+    def __init__(self, llasa):
+        super().__init__()
+        self.llasa = llasa
+
+    def forward(self, labels, **inputs):
+        logits = self.llasa(**inputs).logits[:, :-1].float()
+        return {"loss": nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)}
+
+
+def built(run, windows, plain):
+    """A fresh model with an adapter: 120 soft tokens of the published encoder, or what the profile says."""
+    align, published = run.profile.align, profiles.load("paper").encoder.network
+    network = (published if plain else run.profile.encoder.network).model_dump()
+    torch.manual_seed(0)
+    limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig(**network)).eval()
+    kinds = (1, 0, False) if plain else (align.steps_per_token, align.summary_tokens, align.standardise)
+    llasa, processor = model.build(limu_bert, signals.to_array(windows), run.profile.language_model, *kinds, seed=0)
+    torch.manual_seed(0)
+    return tuning.add_adapter(llasa, run.profile.tune), processor
+
+
+def batches(llasa, processor, corpus, plain, per_step, turns):
+    """The same questions as batches: one per sequence in the order they come, or packed and of similar length."""
+    talks = [[(pair["question"], pair["answer"]) for pair in asked][:turns] for asked in corpus["questions"]]
+    imu, pad = signals.to_array(corpus), processor.tokenizer.pad_token_id
+    if plain:
+        order = np.random.default_rng(0).permutation(len(talks) * turns)
+        samples = [(int(n) // turns, [talks[n // turns][n % turns]]) for n in order]
+        data, size = model.Conversations(processor, imu, samples, 1, seed=0), per_step
+        data.samples = [(row, processor.conversation(talk)) for row, talk in samples]
+    else:
+        size = per_step // turns
+        sensor = model.read_once(llasa.get_base_model(), processor, imu)
+        data = model.Conversations(processor, sensor, list(enumerate(talks)), size, seed=0)
+    starts = range(0, len(data) - size + 1, size)
+    return [model.collate([data[n] for n in range(start, start + size)], pad) for start in starts]
+
+
+def learn(network, steps, rate=1e-3):
+    """Train on batches; seconds of every step, without the first, which also sets things up."""
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=rate)
+    seconds = []
+    for batch in steps:
+        started = time.perf_counter()
+        loss = network(**batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - started)
+    return seconds[1:]
+
+
+@torch.no_grad()
+def held_out_loss(llasa, processor, corpus):
+    """Mean loss per answer token, every question in a conversation of its own."""
+    total = tokens = 0
+    for batch in batches(llasa, processor, corpus, plain=True, per_step=10, turns=TURNS):
+        count = int((batch["labels"] != -100).sum())
+        total, tokens = total + float(llasa(**batch).loss) * count, tokens + count
+    return total / tokens
+
+
+def tuning_row(run, corpus, held_out, pairs=PAIRS, turns=TURNS):
+    """Questions learned per second in both ways, and the loss on held-out answers after all of them."""
+    row = {}
+    for way in ("plain", "library"):
+        llasa, processor = built(run, corpus, way == "plain")
+        steps = batches(llasa, processor, corpus, way == "plain", pairs, turns)
+        seconds = learn(Plain(llasa) if way == "plain" else llasa.train(), steps)
+        row[way] = pairs / statistics.median(seconds)
+        row[f"{way} loss"] = held_out_loss(llasa.eval(), processor, held_out)
+    return row
+
+
+def in_turn(ways, amount, repeats):
+    """Rate of every way, median of runs that take turns, and what each returned."""
+    results = {name: function() for name, function in ways.items()}  # a first run that does not count
+    seconds = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, function in ways.items():
+            started = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: amount / statistics.median(values) for name, values in seconds.items()}, results
+
+
+@torch.inference_mode()
+def six_passes(llasa, processor, windows, sentences):
+    """Log-probability of every sentence from a pass of its own over prompt and sentence."""
+    question, columns = questions.RECOGNITION_QUESTION, []
+    for sentence in sentences:
+        data = model.Conversations(
+            processor, windows, [(n, [(question, sentence)]) for n in range(len(windows))], 1, seed=0
+        )
+        batch = model.collate([data[n] for n in range(len(windows))], processor.tokenizer.pad_token_id)
+        labels = batch.pop("labels")[:, 1:]
+        scores = llasa(**batch).logits[:, :-1].float().log_softmax(-1)
+        taught = labels != -100
+        columns.append((scores.gather(2, labels.clamp(min=0)[..., None]).squeeze(2) * taught).sum(1))
+    return torch.stack(columns, dim=1).numpy()
+
+
+def answering_rows(llasa, processor, windows, repeats=3, tokens=32):
+    """Rates in both ways for labels, questions and windows, and whether the results agree."""
+    sentences = [questions.recognition_answer(name) for name in sorted(set(windows["activity"]))]
+    imu, asked = signals.to_array(windows), list(QUESTIONS)
+    ask = lambda some, question, **more: evaluation.answers(
+        llasa, processor, some, question, max_new_tokens=tokens, progress=False, **more
+    )
+    notes = processor.notes
+    rates, found = in_turn(
+        {
+            "plain": lambda: six_passes(llasa, processor, imu, sentences),
+            "library": lambda: evaluation.score_labels(
+                llasa, processor, imu, questions.RECOGNITION_QUESTION, sentences, progress=False
+            ),
+        },
+        len(imu),
+        repeats,
+    )
+    yield "six labels", "windows/s", rates, bool(np.allclose(found["plain"], found["library"], atol=1e-2))
+    rates, found = in_turn(
+        {
+            "plain": lambda: [ask(imu[:1], question, notes=notes)[0] for question in asked],
+            "library": lambda: evaluation.answers_about(llasa, processor, imu[0], asked, tokens, notes),
+        },
+        len(asked),
+        repeats,
+    )
+    yield "eight questions", "answers/s", rates, agree(found)
+    question = QUESTIONS[1]
+    rates, found = in_turn(
+        {
+            "plain": lambda: [ask(one[None], question, notes=notes)[0] for one in imu],
+            "library": lambda: ask(imu, question, notes=notes),
+        },
+        len(imu),
+        repeats,
+    )
+    yield "batched generation", "answers/s", rates, agree(found)
+
+
+def agree(found):
+    """Whether two lists of answers are the same but for one in ten: where two words are equally likely, order of
+    summation decides."""
+    same = [one == other for one, other in zip(found["plain"], found["library"], strict=True)]
+    return sum(same) >= 0.9 * len(same) - 1e-9
+
+
+def first_answer(run):
+    """Seconds and peak GB of ``llasa ask`` in a fresh process."""
+    command = [sys.executable, "-m", "llasa_lib", "ask", str(files.PACKAGE.parent / "data/samples/walk.csv")]
+    started = time.perf_counter()
+    subprocess.run([*command, "--profile", run.profile.name], check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    unit = 1e9 if sys.platform == "darwin" else 1e6
+    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+
+
+def main(repeats=3):
+    """Measure, print, and say which limit is broken."""
+    training.quiet()
+    run, wrong = Pipeline(), []
+    splits = run.caption()
+    count = PAIRS // TURNS * STEPS
+    spread = lambda split, n: split.select(np.linspace(0, len(split) - 1, n).astype(int))
+    print(f"{run.profile.language_model.name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+
+    def show(name, unit, rates, same, remark=""):
+        ratio = rates["library"] / rates["plain"]
+        print(f"{name}: plain {rates['plain']:.3g}, library {rates['library']:.3g} {unit} ({ratio:.2f} times){remark}")
+        if ratio < LIMITS[name]:
+            wrong.append(f"{name}: {ratio:.2f} times is less than {LIMITS[name]}.")
+        if not same:
+            wrong.append(f"{name}: both ways must give the same result, and do not.")
+
+    row = tuning_row(run, spread(splits["train"], count), spread(splits["validation"], 12))
+    losses = (row["library loss"], row["plain loss"])
+    remark = f"; loss on held-out answers {losses[0]:.3f} against {losses[1]:.3f}"
+    show("tuning", "questions/s", row, losses[0] <= WORSE * losses[1], remark)
+
+    tuned = (run.folder / "tune" / "stage.json").exists()
+    llasa, processor = model.load(run.folder / "tune") if tuned else built(run, splits["train"], plain=False)
+    for name, unit, rates, same in answering_rows(llasa.eval(), processor, spread(splits["test"], 16), repeats):
+        show(name, unit, rates, same)
+    if tuned:
+        seconds, memory = first_answer(run)
+        print(f"first answer: {seconds:.1f} s, {memory:.2f} GB")
+        if (seconds, memory) > FIRST_ANSWER or memory > FIRST_ANSWER[1]:
+            wrong.append(f"first answer: {seconds:.1f} s or {memory:.2f} GB is more than {FIRST_ANSWER}.")
+    print(*wrong, sep="\n", file=sys.stderr)
+    return min(len(wrong), 1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    sys.exit(main(parser.parse_args().repeats))
