@@ -79,11 +79,14 @@ def _logits(language_model, model):
     words = language_model.get_input_embeddings().num_embeddings
     # Nine words all over the vocabulary, its last ones left out: they may be added ones.
     ids = torch.arange(1, 10, device=language_model.device)[None] * (words // 11)
-    results = []
-    for network in (language_model, model):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)  # what drops out in training mode must be the same
-            results.append(network(input_ids=ids, use_cache=False).logits)
-    before = model(input_ids=ids[:, :-1], use_cache=True)
-    last = model(input_ids=ids[:, -1:], past_key_values=before.past_key_values, use_cache=True)
-    return *results, last.logits
+    modes = [(part, part.training) for network in (language_model, model) for part in network.modules()]
+    for part, _ in modes:
+        part.training = False  # nothing may drop out, and every part gets its own mode back
+    try:
+        own, ours = (network(input_ids=ids, use_cache=False).logits for network in (language_model, model))
+        before = model(input_ids=ids[:, :-1], use_cache=True)
+        last = model(input_ids=ids[:, -1:], past_key_values=before.past_key_values, use_cache=True)
+    finally:
+        for part, training in modes:
+            part.training = training
+    return own, ours, last.logits
