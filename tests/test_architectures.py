@@ -59,7 +59,9 @@ def imu(hapt_windows):
 def text_model(family, tokenizer, **settings):
     """A small random causal language model of a family."""
     torch.manual_seed(0)
-    config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **{**SMALL, **FAMILIES.get(family, {}), **settings})
+    config = AutoConfig.for_model(
+        family, vocab_size=len(tokenizer), **{**SMALL, **FAMILIES.get(family, {}), **settings}
+    )
     return AutoModelForCausalLM.from_config(config).eval()
 
 
@@ -284,7 +286,9 @@ def test_every_sampled_answer_is_drawn_from_its_own_windows(several):
 
 def test_exchanged_windows_would_change_those_answers(several, imu):
     llasa, processor, *_ = several
-    logits = [llasa(**processor(imu=[pair], text=ASKED[:1])).logits[0, -1] for pair in ([imu[0], imu[3]], [imu[3], imu[0]])]
+    logits = [
+        llasa(**processor(imu=[pair], text=ASKED[:1])).logits[0, -1] for pair in ([imu[0], imu[3]], [imu[3], imu[0]])
+    ]
     assert (logits[0] - logits[1]).abs().max() > 0.01
 
 
@@ -302,7 +306,9 @@ def test_checkpoints_save_memory_and_change_no_gradient(tokenizer, imu):
     for _ in range(2):
         llasa.train().zero_grad()
         llasa(**batch).loss.backward()
-        gradients.append({name: value.grad.clone() for name, value in llasa.named_parameters() if value.grad is not None})
+        gradients.append(
+            {name: value.grad.clone() for name, value in llasa.named_parameters() if value.grad is not None}
+        )
         llasa.gradient_checkpointing_enable()
     assert llasa.model.language_model.is_gradient_checkpointing
     assert gradients[0].keys() == gradients[1].keys()
