@@ -199,7 +199,7 @@ def test_an_encoder_with_a_decoder_is_refused_by_name(tokenizer):
 
 
 def test_a_network_without_its_output_layer_is_refused_by_name(tokenizer):
-    with pytest.raises(ModelError, match="LlamaModel has no output layer.*AutoModelForCausalLM"):
+    with pytest.raises(ModelError, match=r"LlamaModel has no output layer.*AutoModelForCausalLM"):
         joined(text_model("llama", tokenizer).model, tokenizer)
 
 

@@ -1,4 +1,4 @@
-"""Whether a language model can read soft tokens: found out when the parts are joined, and not from odd answers later."""
+"""Whether a language model can read soft tokens: asked when the parts are joined, not found in odd answers later."""
 
 import torch
 
