@@ -9,8 +9,10 @@ import json
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers.pytorch_utils import Conv1D
 
 from . import captions, questions, signals, training
+from .errors import ModelError
 from .model import Conversations, collate, read_once, with_notes
 
 
@@ -77,9 +79,22 @@ def add_adapter(model, settings):
     Returns
     -------
     peft.PeftModel
+
+    Raises
+    ------
+    ModelError
+        If the language model has no layer of the profile's ``targets``: families name them differently.
     """
     training.freeze(model)
     targets = "|".join(settings.targets)
+    inner = model.model.language_model
+    kinds = (torch.nn.Linear, Conv1D)  # GPT-2 writes its layers the other way round
+    layers = {name.split(".")[-1] for name, part in inner.named_modules() if isinstance(part, kinds)}
+    if not layers & set(settings.targets):
+        raise ModelError(
+            f"{type(inner).__name__} has no layer {' or '.join(settings.targets)} to put an adapter on. "
+            f"In the profile, set tune: targets to some of: {', '.join(sorted(layers))}."
+        )
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,

@@ -9,6 +9,8 @@ Notable features:
 - the projector makes two kinds of soft tokens: *time-step tokens* from the encoder's states (``steps_per_token=1`` on
   the published LIMU-BERT is the published 120-token ``mlp2x_gelu``) and a few *summary tokens* from the window's
   named statistics; either can be off;
+- ``transformers.pipeline("imu-text-to-text", model=folder)`` asks in one call;
+- a language model is refused, by name, where it would give other logits behind the sensor than alone;
 - in training, logits are computed only where there is a label, and a frozen encoder reads each window once.
 """
 
@@ -25,6 +27,7 @@ from llasa_lib.model.alignment import (
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.conversations import Conversations, collate, read_once
 from llasa_lib.model.modeling import LlasaForConditionalGeneration, LlasaModel, LlasaOutput, LlasaPreTrainedModel
+from llasa_lib.model.pipelines import ImuTextToTextPipeline
 from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_notes
 from llasa_lib.model.projectors import LlasaProjector
 from llasa_lib.model.storing import load, save
@@ -35,6 +38,7 @@ __all__ = [
     "IMU_TOKEN",
     "Conversations",
     "ImuFeatureExtractor",
+    "ImuTextToTextPipeline",
     "LlasaConfig",
     "LlasaForConditionalGeneration",
     "LlasaModel",

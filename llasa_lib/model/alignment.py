@@ -74,8 +74,14 @@ def build(
         # A few hundred windows fix two averages per state well enough.
         some = train_imu[:: max(1, len(train_imu) // 512)]
         states = torch.from_numpy(encoder.embed(imu_encoder, some))
-        model.model.projector.fit(states, text_model.get_input_embeddings().weight)
+        model.model.projector.fit(states, words(text_model))
     return model, processor
+
+
+def words(language_model):
+    """All words as the layers of a language model see them (Gemma scales them inside the embedding): (V, H)."""
+    embedding = language_model.get_input_embeddings()
+    return embedding(torch.arange(embedding.num_embeddings, device=embedding.weight.device)).detach()
 
 
 def word_targets(model, processor, names):

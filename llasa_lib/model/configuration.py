@@ -86,3 +86,8 @@ class LlasaConfig(PreTrainedConfig):
         """Soft tokens that stand for one window."""
         steps = self.encoder_config.max_position_embeddings // self.steps_per_token if self.steps_per_token else 0
         return steps + self.summary_tokens
+
+    @property
+    def context(self):
+        """Tokens that fit into the language model, or None if it knows no limit."""
+        return getattr(self.text_config, "max_position_embeddings", None)

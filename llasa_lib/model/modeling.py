@@ -10,16 +10,22 @@ from transformers import (
     AutoModel,
     AutoModelForImageTextToText,
     AutoProcessor,
+    DynamicCache,
     GenerationMixin,
     PreTrainedModel,
 )
 from transformers import initialization as init
+from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import ModelOutput
 
 from llasa_lib.errors import ModelError
 from llasa_lib.model.configuration import LlasaConfig
+from llasa_lib.model.fitting import check_family, check_fit
 from llasa_lib.model.processing import IGNORE, ImuFeatureExtractor, LlasaProcessor
 from llasa_lib.model.projectors import LlasaProjector, Resampler
+
+# Inputs with one row per window; every other input of the model has one row per prompt.
+WINDOW_INPUTS = ("imu_values", "imu_summary", "imu_states")
 
 
 @dataclass
@@ -110,10 +116,13 @@ class LlasaModel(LlasaPreTrainedModel):
         features = None
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-        context = getattr(self.config.text_config, "max_position_embeddings", None)
-        if context and inputs_embeds.shape[1] > context:
+        context = self.config.context
+        # Of a cache on its way through a compiled graph nobody can ask how full it is; generate has asked before.
+        length = inputs_embeds.shape[1]
+        length += past_key_values.get_seq_length() if isinstance(past_key_values, DynamicCache) else 0
+        if context and length > context:
             raise ModelError(
-                f"The text is {inputs_embeds.shape[1]} tokens long, {self.config.tokens_per_window} per window; "
+                f"The text is {length} tokens long, {self.config.tokens_per_window} per window; "
                 f"the language model's context holds {context}. Shorten the text or ask about fewer windows."
             )
         if imu_values is not None or imu_states is not None:
@@ -138,12 +147,13 @@ class LlasaModel(LlasaPreTrainedModel):
 class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
     """A language model that reads windows of motion at its ``<imu>`` tokens (arXiv 2406.14498)."""
 
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
-
     def __init__(self, config):
         super().__init__(config)
         self.model = LlasaModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        # Llama calls its word embedding embed_tokens, GPT-NeoX embed_in, GPT-2 wte.
+        words = next(name for name, part in self.named_modules() if part is self.get_input_embeddings())
+        self._tied_weights_keys = {"lm_head.weight": f"{words}.weight"}
         self.post_init()
 
     @classmethod
@@ -164,8 +174,9 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         ----------
         imu_encoder : encoder.LimuBertModel
         language_model : transformers.PreTrainedModel
-            A causal language model of the Llama family (or any whose base model is at ``.model``).
-            Its embedding is enlarged by the ``<imu>`` token, in place.
+            Any causal language model that reads ``inputs_embeds`` and whose logits are one matrix times the last
+            hidden state, scaled or capped as its configuration says (Llama, SmolLM, Qwen, Mistral, Gemma, Granite,
+            Phi-3, GPT-NeoX, ...). Its embedding is enlarged by the ``<imu>`` token, in place.
         processor : LlasaProcessor
             Its ``tokens_per_window`` is set to what the projector makes.
         steps_per_token, summary_tokens : int
@@ -179,7 +190,13 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         Returns
         -------
         LlasaForConditionalGeneration
+
+        Raises
+        ------
+        ModelError
+            If the language model would not give its own logits here, or could not be read back from a folder.
         """
+        check_family(language_model)
         if len(processor.tokenizer) > language_model.get_input_embeddings().num_embeddings:
             with torch.random.fork_rng():
                 # Nobody reads the placeholder's row, but where embeddings are tied it is one of the words to predict.
@@ -197,14 +214,16 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         processor.tokens_per_window = config.tokens_per_window
         with torch.random.fork_rng(), torch.device("meta"):
             model = cls(config)
+        empty = {name: value.shape for name, value in model.state_dict().items()}
         model.model.encoder = imu_encoder
-        model.model.language_model = language_model.get_decoder()
+        model.model.language_model = language_model.base_model
         model.lm_head = language_model.get_output_embeddings()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model.model.projector = LlasaProjector(config)
             model.model.projector.apply(model._init_weights)
         model.model.projector.to(language_model.device, torch.float32)
+        check_fit(language_model, model, empty)
         model.generation_config = language_model.generation_config
         model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
         return model
@@ -218,6 +237,18 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
     def get_imu_features(self, imu_values=None, imu_summary=None, imu_states=None):
         """See :meth:`LlasaModel.get_imu_features`."""
         return self.model.get_imu_features(imu_values, imu_summary, imu_states)
+
+    def score(self, hidden):
+        """Logits of hidden states (..., H) -> (..., V): the output layer, and what some families do behind it."""
+        text = self.config.text_config
+        logits = self.lm_head(hidden)
+        if getattr(text, "logit_scale", None) is not None:  # Cohere
+            logits = logits * text.logit_scale
+        if getattr(text, "logits_scaling", None) is not None:  # Granite, MiniCPM3
+            logits = logits / text.logits_scaling
+        if getattr(text, "final_logit_softcapping", None) is not None:  # Gemma 2
+            logits = torch.tanh(logits / text.final_logit_softcapping) * text.final_logit_softcapping
+        return logits
 
     def forward(
         self,
@@ -247,8 +278,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         labels : (B, L) long, optional
             -100 where nothing is to be learned. Then ``loss`` is returned and no ``logits``: over a vocabulary of
             49,152 they would cost more memory than the rest of the step.
-        logits_to_keep : int
-            Logits of the last so many positions only; 0 for all.
+        logits_to_keep : int or tensor
+            Logits of the last so many positions only, 0 for all; or the positions themselves.
 
         Returns
         -------
@@ -273,13 +304,13 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         hidden = outputs.last_hidden_state
         loss = logits = None
         if labels is None:
-            logits = self.lm_head(hidden[:, -logits_to_keep:] if isinstance(logits_to_keep, int) else hidden)
+            logits = self.score(slice_logits_to_keep(hidden, logits_to_keep))
         else:
             target = labels[:, 1:]
             taught = target != IGNORE  # position t predicts token t + 1
             if not taught.any():
                 raise ModelError("Every label of the batch is masked: the loss would be 0 and teach nothing.")
-            scores = self.lm_head(hidden[:, :-1][taught]).float()
+            scores = self.score(hidden[:, :-1][taught]).float()
             loss = nn.functional.cross_entropy(scores, target[taught], reduction="sum")
             loss = loss / (num_items_in_batch if num_items_in_batch is not None else taught.sum())
         output = LlasaOutput(
@@ -302,6 +333,41 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         if is_first_iteration or not kwargs.get("use_cache", True):
             inputs["imu_values"], inputs["imu_summary"] = imu_values, imu_summary
         return inputs
+
+    def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, **kwargs):
+        """Beams and several answers: a prompt is repeated with all of its windows, in their order."""
+        windows = {name: kwargs.pop(name) for name in WINDOW_INPUTS if kwargs.get(name) is not None}
+        if windows and expand_size > 1 and input_ids is not None:
+            tokens = (input_ids == self.config.imu_token_id).sum(1)  # (B,)
+            counts = (tokens // self.config.tokens_per_window).tolist()
+            rows = torch.arange(sum(counts), device=input_ids.device).split(counts)
+            order = torch.cat([row for group in rows for row in [group] * expand_size])
+            windows = {name: value[order.to(value.device)] for name, value in windows.items()}
+        input_ids, kwargs = super()._expand_inputs_for_generation(
+            expand_size=expand_size, is_encoder_decoder=is_encoder_decoder, input_ids=input_ids, **kwargs
+        )
+        return input_ids, {**kwargs, **windows}
+
+    def _prepare_generated_length(self, generation_config, has_default_max_length, inputs_tensor, **kwargs):
+        """Refuse to run past the context, where a language model writes on as if nothing had happened."""
+        config = super()._prepare_generated_length(
+            generation_config=generation_config,
+            has_default_max_length=has_default_max_length,
+            inputs_tensor=inputs_tensor,
+            **kwargs,
+        )
+        context, prompt = self.config.context, inputs_tensor.shape[1]
+        given = kwargs["input_ids_length"]  # 0 where the prompt comes as vectors: max_length then counts answers only
+        wanted = config.max_length - given
+        if not context or prompt + wanted <= context:
+            return config
+        if has_default_max_length and config.max_new_tokens is None and prompt < context:
+            config.max_length = given + context - prompt  # nobody asked for the default's number of tokens
+            return config
+        raise ModelError(
+            f"The prompt is {prompt} tokens long and {wanted} more are asked for; the language model's context holds "
+            f"{context}. Use max_new_tokens={max(context - prompt, 0)} or less, a shorter text or fewer windows."
+        )
 
 
 AutoConfig.register(LlasaConfig.model_type, LlasaConfig)

@@ -175,8 +175,12 @@ class LlasaProcessor(ProcessorMixin):
         Raises
         ------
         ModelError
-            If the number of ``<imu>`` is not the number of windows.
+            If the number of ``<imu>`` is not the number of windows, or there is no text or no window at all.
         """
+        if text is None or not len(text):
+            raise ModelError("There is no text: give a question, or one per window.")
+        if imu is not None and not isinstance(imu, Path) and not len(imu):
+            raise ModelError("There is no window: give at least one, or leave imu out for a chat about text alone.")
         if _is_grouped(imu):
             if notes:
                 raise ModelError("Measured values belong to one window per prompt. Leave out notes, or ask one by one.")

@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from llasa_lib import files, language_models
 from llasa_lib.errors import ModelError
+from llasa_lib.model import bases
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
 from llasa_lib.model.processing import LlasaProcessor
@@ -17,6 +18,11 @@ def save(model, processor, folder):
     with files.atomic(folder) as temporary:
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
+        bases.note(model, temporary)
+
+
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+"""What the libraries raise on files that are cut short or of another kind."""
 
 
 def load(folder, dtype=None):
@@ -25,37 +31,74 @@ def load(folder, dtype=None):
     Parameters
     ----------
     folder : path or hub id
-        With ``adapter_config.json`` inside, the base model is the one named there, or else the neighbour ``align``.
+        With ``adapter_config.json`` inside, the base model is the neighbour ``align``, or else the one named there.
 
     Returns
     -------
     (LlasaForConditionalGeneration, LlasaProcessor)
         In eval mode.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, cut short or of another model.
     """
-    base = folder
     adapter = Path(folder) / "adapter_config.json"
-    if adapter.exists():
-        base = Path(folder).resolve().parent / "align"
     dtype = dtype or language_models.pick_dtype()
     try:
+        base = bases.find(folder) if adapter.exists() else folder
         if Path(base).is_dir() and not (Path(base) / "config.json").exists():
             # Transformers would go on with its default configuration: seven billion random weights.
             raise OSError("config.json is missing")
         processor = LlasaProcessor.from_pretrained(folder)
         # NOTE: the configuration on its own first: without the file, from_pretrained builds a random 7B model instead.
         config = LlasaConfig.from_pretrained(base)
+        _check_pair(processor, config)
         model, found = LlasaForConditionalGeneration.from_pretrained(
             base, config=config, dtype=dtype, output_loading_info=True
         )
         if found["missing_keys"]:
             raise ValueError(f"no weights for {sorted(found['missing_keys'])[0]}")
         if adapter.exists():
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, folder).merge_and_unload()
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            model = _with_adapter(model, folder)
+    except ModelError:
+        raise
+    except _UNREADABLE as error:
         raise ModelError(
             f"{os.fspath(folder)} does not hold a complete LLaSA model ({str(error).splitlines()[0]}). "
             "Make it again with: llasa tune"
         ) from error
     return model.eval().to(language_models.pick_device()), processor
+
+
+def _check_pair(processor, config):
+    """A processor of another model would put other tokens where this one looks for its windows."""
+    if processor.imu_token_id != config.imu_token_id:
+        raise ValueError(
+            f"the tokenizer's <imu> is token {processor.imu_token_id}, the model looks for {config.imu_token_id}"
+        )
+    if processor.tokens_per_window != config.tokens_per_window:
+        raise ValueError(
+            f"the processor makes {processor.tokens_per_window} tokens of a window, "
+            f"the model {config.tokens_per_window}"
+        )
+
+
+def _with_adapter(model, folder):
+    from peft import PeftModel, get_peft_model_state_dict
+
+    with safe_open(Path(folder) / "adapter_model.safetensors", "pt") as weights:
+        given = set(weights.keys())
+    try:
+        tuned = PeftModel.from_pretrained(model, folder)
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):
+            raise
+        raise ModelError(
+            f"The adapter in {os.fspath(folder)} belongs to a model of other sizes than {model.name_or_path}. "
+            "Train it again with: llasa tune"
+        ) from error
+    missing = sorted(get_peft_model_state_dict(tuned).keys() - given)
+    if missing:
+        raise ValueError(f"no weights for {missing[0]}")
+    return tuned.merge_and_unload()

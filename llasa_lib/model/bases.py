@@ -1,0 +1,78 @@
+"""Which model an adapter was trained on: noted when the adapter is saved, asked for when it is loaded."""
+
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+
+from llasa_lib import files
+from llasa_lib.errors import ModelError
+
+NOTE = "base_model.json"
+
+
+def fingerprint(folder):
+    """Sixteen hex digits of a model's folder: names, shapes and first rows of all its tensors.
+
+    Training changes every row of what it changes, so the first ones tell models apart; whole files of a 13B model
+    would take a minute to read.
+    """
+    parts = []
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, "pt") as tensors:
+            for name in sorted(tensors.keys()):
+                part = tensors.get_slice(name)
+                row = part[:1] if part.get_shape() else tensors.get_tensor(name)
+                parts.append([name, part.get_shape(), row.float().flatten().tolist()])
+    return files.fingerprint(sorted(parts, key=lambda part: part[0]))
+
+
+def _is_model(folder):
+    return (Path(folder) / "config.json").is_file()
+
+
+def note(model, folder):
+    """Beside a saved adapter, write which model it belongs to, if that one came from a folder."""
+    for adapter in getattr(model, "peft_config", {}).values():
+        base = adapter.base_model_name_or_path
+        if base and _is_model(base):
+            (Path(folder) / NOTE).write_text(json.dumps({"fingerprint": fingerprint(base)}), encoding="utf-8")
+
+
+def find(folder):
+    """The model that an adapter's folder belongs to.
+
+    Parameters
+    ----------
+    folder : path
+        With ``adapter_config.json``.
+
+    Returns
+    -------
+    path or hub id
+        The neighbour ``align``, or else what the adapter's configuration names.
+
+    Raises
+    ------
+    ModelError
+        If neither is the model that the adapter was trained on.
+    OSError
+        If there is none.
+    """
+    folder = Path(folder).resolve()
+    named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    found = [base for base in (folder.parent / "align", named) if base and _is_model(base)]
+    if not found:
+        if named and not Path(named).is_absolute():
+            return named
+        raise OSError(f"its base model is neither at {folder.parent / 'align'} nor at {named}")
+    if not (folder / NOTE).exists():
+        return found[0]
+    wanted = json.loads((folder / NOTE).read_text(encoding="utf-8"))["fingerprint"]
+    for base in found:
+        if fingerprint(base) == wanted:
+            return base
+    raise ModelError(
+        f"The adapter in {folder} was trained on another model than the one in {found[0]}, which was made anew since "
+        "or comes from elsewhere. Train it again with: llasa tune"
+    )

@@ -1,0 +1,271 @@
+"""What a reader can get wrong with a model: each ends in one sentence that says what to do."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from llasa_lib import language_models, model, profiles, signals, tuning
+from llasa_lib.errors import ModelError
+from llasa_lib.model import LlasaForConditionalGeneration
+
+TUNE = profiles.load("smoke").tune
+QUESTION = "What is the person doing?"
+BROKEN = "does not hold a complete LLaSA model"
+
+
+@pytest.fixture(scope="module")
+def imu(hapt_windows):
+    return signals.to_array(hapt_windows)[:3]
+
+
+@pytest.fixture(scope="module")
+def stages(tiny_llasa, tmp_path_factory):
+    """A folder with ``align`` and the adapter ``tune`` on top of it, as the pipeline lays them out."""
+    home = tmp_path_factory.mktemp("stages")
+    model.save(*tiny_llasa, home / "align")
+    llasa, processor = model.load(home / "align", dtype=torch.float32)
+    model.save(tuning.add_adapter(llasa, TUNE), processor, home / "tune")
+    return home
+
+
+@pytest.fixture
+def copied(stages, tmp_path):
+    """Both folders, to be damaged."""
+    shutil.copytree(stages, tmp_path / "stages")
+    return tmp_path / "stages"
+
+
+def rename_base(folder, name):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": str(name)}))
+
+
+# --- text and windows ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("windows", "text", "message"),
+    [
+        (lambda imu: None, "<imu> What?", r"holds 1 <imu> for 0 window"),
+        (lambda imu: imu[0], "<imu> <imu> What?", r"holds 2 <imu> for 1 window"),
+        (lambda imu: imu[:2], "<imu> What?", r"holds 1 <imu> for 2 window"),
+        (lambda imu: imu[:2], ["<imu> What?"] * 3, r"holds 3 <imu> for 2 window"),
+        (lambda imu: [[imu[0], imu[1]]], "<imu> What?", r"text 0 holds 1 <imu> for 2 window"),
+        (lambda imu: [[imu[0]], []], "<imu> What?", r"text 1 holds 1 <imu> for 0 window"),
+        (lambda imu: [[imu[0]], [imu[1]]], ["What?"], r"1 text\(s\) for 2 lists of windows"),
+        (lambda imu: imu[:0], QUESTION, "There is no window: give at least one"),
+        (lambda imu: [], QUESTION, "There is no window: give at least one"),
+        (lambda imu: imu[:2], [], "There is no text: give a question"),
+        (lambda imu: None, None, "There is no text: give a question"),
+        (lambda imu: imu[0], None, "There is no text: give a question"),
+    ],
+)
+def test_texts_and_windows_that_do_not_match_are_told_apart(tiny_llasa, imu, windows, text, message):
+    with pytest.raises(ModelError, match=message):
+        tiny_llasa[1](imu=windows(imu), text=text)
+
+
+@pytest.mark.parametrize("change", [lambda x: x[:, :9], lambda x: torch.cat([x, x[:, 9:10]], 1)])
+def test_tokens_that_were_cut_or_repeated_are_counted(tiny_llasa, imu, change):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:2], text=QUESTION)
+    inputs["input_ids"] = change(inputs["input_ids"])
+    inputs["input_ids"][:, -1] = processor.imu_token_id
+    inputs.pop("attention_mask")
+    with pytest.raises(ModelError, match=r"The text has \d+ sensor tokens, the windows need 18"):
+        llasa(**inputs)
+
+
+# --- the context --------------------------------------------------------------------------------------------------
+
+
+def test_a_text_longer_than_the_context_is_refused_with_its_length(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:1], text="walk " * 600)
+    with pytest.raises(ModelError, match=r"The text is \d+ tokens long, 9 per window; .* holds 512"):
+        llasa(**inputs)
+
+
+def test_what_lies_in_the_cache_counts_as_context(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    with torch.no_grad():
+        first = llasa(**processor(imu=imu[:1], text="walk " * 300), use_cache=True)
+        with pytest.raises(ModelError, match=r"tokens long.*holds 512"):
+            llasa(**processor(text="walk " * 300), past_key_values=first.past_key_values)
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+def test_generation_stops_before_it_would_run_past_the_context(llasa, tiny_llasa, imu, adapted):
+    asked = tuning.add_adapter(llasa, TUNE).eval() if adapted else llasa
+    inputs = tiny_llasa[1](imu=imu[:1], text=QUESTION)
+    length = inputs["input_ids"].shape[1]
+    with pytest.raises(ModelError, match=rf"prompt is {length} tokens.*Use max_new_tokens={512 - length} or less"):
+        asked.generate(**inputs, max_new_tokens=512 - length + 1)
+    with pytest.raises(ModelError, match=r"context holds 512"):
+        asked.generate(**inputs, max_length=513)
+    most = asked.generate(**inputs, max_new_tokens=512 - length, do_sample=False)
+    assert most.shape[1] <= 512
+
+
+def test_generation_from_vectors_counts_them(llasa):
+    vectors = llasa.get_input_embeddings()(torch.full((1, 500), 5))
+    with pytest.raises(ModelError, match=r"prompt is 500 tokens long and 13 more"):
+        llasa.generate(inputs_embeds=vectors, max_new_tokens=13)
+    assert llasa.generate(inputs_embeds=vectors, max_new_tokens=12, do_sample=False).shape[1] <= 12
+
+
+def test_the_default_length_of_an_answer_is_cut_at_the_context(llasa, recwarn):
+    ids = torch.full((1, 505), 5)
+    assert llasa.generate(input_ids=ids, do_sample=False, eos_token_id=-1).shape[1] == 512
+    with pytest.raises(ModelError, match=r"prompt is 512 tokens"):
+        llasa.generate(input_ids=torch.full((1, 512), 5))
+
+
+# --- adapters -----------------------------------------------------------------------------------------------------
+
+
+def test_an_adapter_finds_its_base_beside_it_and_where_it_was_trained(stages, copied, tmp_path):
+    assert model.load(copied / "tune")[0]
+    shutil.copytree(copied / "tune", tmp_path / "alone")
+    rename_base(tmp_path / "alone", stages / "align")
+    assert model.load(tmp_path / "alone")[0]
+
+
+def test_an_adapter_without_any_base_says_where_it_looked(copied, tmp_path):
+    shutil.rmtree(copied / "align")
+    rename_base(copied / "tune", tmp_path / "gone")
+    with pytest.raises(ModelError, match=f"{BROKEN}.*neither at .*align nor at .*gone"):
+        model.load(copied / "tune")
+
+
+def test_an_adapter_whose_base_was_made_anew_is_refused(copied):
+    llasa, processor = model.load(copied / "align", dtype=torch.float32)
+    with torch.no_grad():
+        llasa.model.projector.summary_1.weight.add_(0.001)
+    model.save(llasa, processor, copied / "align")
+    rename_base(copied / "tune", copied / "align")
+    with pytest.raises(ModelError, match=r"trained on another model than the one in .*align.*llasa tune"):
+        model.load(copied / "tune")
+
+
+def test_an_adapter_of_a_model_of_other_sizes_is_refused(copied, hapt_windows, tiny_llasa):
+    language_model = profiles.LanguageModel(name="tiny", chat="chatml")
+    limu_bert, windows = tiny_llasa[0].model.encoder, signals.to_array(hapt_windows)
+    wider = model.build(limu_bert, windows, language_model, 40, 6, True, seed=0)  # as many tokens, other projector
+    model.save(*wider, copied / "align")
+    rename_base(copied / "tune", copied / "align")
+    with pytest.raises(ModelError, match="trained on another model"):
+        model.load(copied / "tune")
+    (copied / "tune" / "base_model.json").unlink()  # as adapters were saved before
+    with pytest.raises(ModelError, match="belongs to a model of other sizes"):
+        model.load(copied / "tune")
+
+
+def test_an_adapter_that_lacks_a_weight_is_refused_by_its_name(copied):
+    path = copied / "tune" / "adapter_model.safetensors"
+    weights = load_file(path)
+    gone = next(name for name in weights if "lora_B" in name)
+    save_file({name: value for name, value in weights.items() if name != gone}, path)
+    with pytest.raises(ModelError, match=rf"{BROKEN} \(no weights for {gone}"):
+        model.load(copied / "tune")
+
+
+# --- files cut short ----------------------------------------------------------------------------------------------
+
+WEIGHTS = ["align/model.safetensors", "tune/adapter_model.safetensors"]
+TEXTS = ["align/config.json", "align/processor_config.json", "align/tokenizer.json", "tune/adapter_config.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [*((n, s) for n in WEIGHTS for s in (0.0, 0.3, 0.9999)), *((n, 0.7) for n in TEXTS)]
+)
+def test_a_file_cut_short_is_refused_in_one_sentence(copied, name, share):
+    path = copied / name
+    content = path.read_bytes()
+    path.write_bytes(content[: min(int(len(content) * share), len(content) - 2)])
+    with pytest.raises(ModelError, match=BROKEN) as caught:
+        model.load(path.parent)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "forgotten"])
+def test_a_shard_that_is_not_whole_is_refused(tiny_llasa, tmp_path, damage):
+    llasa, processor = tiny_llasa
+    llasa.save_pretrained(tmp_path, max_shard_size="3MB")
+    processor.save_pretrained(tmp_path)
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    assert model.load(tmp_path)[0]
+    if damage == "cut":
+        shards[-1].write_bytes(shards[-1].read_bytes()[:-7])
+    elif damage == "missing":
+        shards[-1].unlink()
+    else:
+        index = tmp_path / "model.safetensors.index.json"
+        table = json.loads(index.read_text())
+        table["weight_map"] = {k: v for k, v in table["weight_map"].items() if "projector" not in k}
+        index.write_text(json.dumps(table))
+        weights = load_file(shards[-1])
+        save_file({k: v for k, v in weights.items() if "projector" not in k}, shards[-1], {"format": "pt"})
+    with pytest.raises(ModelError, match=BROKEN):
+        model.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "message"),
+    [
+        ("processor_config.json", "tokens_per_window", 4, "the processor makes 4 tokens of a window, the model 9"),
+        ("config.json", "imu_token_id", 7, "<imu> is token 49152, the model looks for 7"),
+    ],
+)
+def test_a_processor_of_another_model_is_refused(copied, name, key, value, message):
+    path = copied / "align" / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ModelError, match=message):
+        model.load(copied / "align")
+
+
+def test_a_tokenizer_without_the_placeholder_is_given_it_again_or_refused(copied, tmp_path):
+    language_models.load_tokenizer("tiny", chat="chatml").save_pretrained(copied / "align")
+    _, processor = model.load(copied / "align")
+    assert processor.imu_token_id == 49152, "the placeholder is the first added token, so it gets its number again"
+    longer = language_models.load_tokenizer("tiny", chat="chatml")
+    longer.add_tokens(["<another>"])
+    longer.save_pretrained(copied / "align")
+    with pytest.raises(ModelError, match="<imu> is token 49153, the model looks for 49152"):
+        model.load(copied / "align")
+
+
+# --- data types ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
+)
+def test_a_model_is_loaded_in_what_the_gpu_computes_well(stages, monkeypatch, capability, dtype):
+    """A T4 claims bfloat16 and only emulates it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args, **kwargs: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    assert language_models.pick_dtype() == dtype
+    asked = {}
+
+    def remember(cls, base, **options):
+        asked.update(options)
+        raise OSError("no GPU here")
+
+    monkeypatch.setattr(LlasaForConditionalGeneration, "from_pretrained", classmethod(remember))
+    with pytest.raises(ModelError, match="no GPU here"):
+        model.load(stages / "align")
+    assert asked["dtype"] == dtype
+
+
+def test_a_model_loaded_in_half_precision_is_half_throughout(stages, imu):
+    for dtype in (torch.float16, torch.bfloat16):
+        llasa, processor = model.load(stages / "align", dtype=dtype)
+        assert {value.dtype for value in llasa.parameters()} == {dtype}
+        assert np.isfinite(llasa(**processor(imu=imu, text=QUESTION)).logits.detach().float().numpy()).all()
