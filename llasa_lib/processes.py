@@ -36,6 +36,11 @@ def is_main():
     return rank() == 0
 
 
+def is_sharded():
+    """Whether the launcher asks for FSDP: every process holds a part of each weight."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
 @functools.cache
 def join():
     """Connect the processes, once, and return the group in which they wait for each other.
@@ -49,7 +54,7 @@ def join():
 
     cpu = not torch.cuda.is_available()
     state = PartialState(cpu=cpu, timeout=timedelta(minutes=30))
-    if cpu and os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+    if cpu and is_sharded():
         # NOTE: accelerate 1.15 shards a model only where it sees GPUs, although gloo and torch do it on CPUs as well.
         state.distributed_type = DistributedType.MULTI_GPU
     return torch.distributed.new_group(backend="gloo", timeout=timedelta(days=7))

@@ -390,7 +390,9 @@ def fit(
         save_steps=save_every,
         save_total_limit=1,
         seed=seed,
-        bf16=bool(modern),
+        # FSDP would round what goes into the model as well, and a window in half precision holds no sway of somebody
+        # who stands. The language model itself is in bfloat16 already.
+        bf16=bool(modern and not processes.is_sharded()),
         fp16=bool(cuda and not modern),
         dataloader_num_workers=0,
         dataloader_pin_memory=cuda,
@@ -411,7 +413,12 @@ def fit(
         args=arguments,
         train_dataset=dataset,
         data_collator=collate,
-        callbacks=[_StopOnNaN(), _LogLast(), *([_Progress(description)] if description and processes.is_main() else []), *callbacks],
+        callbacks=[
+            _StopOnNaN(),
+            _LogLast(),
+            *([_Progress(description)] if description and processes.is_main() else []),
+            *callbacks,
+        ],
         groups=groups,
     )
     trainer.remove_callback(PrinterCallback)
