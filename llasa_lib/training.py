@@ -408,17 +408,13 @@ def fit(
     if arguments.n_gpu > 1:
         # One process on a machine with several GPUs: the Trainer would multiply the batch by their number.
         arguments._n_gpu = 1
+    shown = [_Progress(description)] if description and processes.is_main() else []
     trainer = _Trainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         data_collator=collate,
-        callbacks=[
-            _StopOnNaN(),
-            _LogLast(),
-            *([_Progress(description)] if description and processes.is_main() else []),
-            *callbacks,
-        ],
+        callbacks=[_StopOnNaN(), _LogLast(), *shown, *callbacks],
         groups=groups,
     )
     trainer.remove_callback(PrinterCallback)

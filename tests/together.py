@@ -1,10 +1,12 @@
-"""What two real processes do in test_distributed.py: ``accelerate launch tests/together.py FOLDER``.
+"""What two real processes do in test_distributed.py: ``accelerate launch tests/together.py FOLDER PROFILE``.
 
 Imported, it is the same training in one process.
 """
 
 import json
 import os
+import runpy
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -53,19 +55,17 @@ class Stop(TrainerCallback):
 
 
 class Look(TrainerCallback):
-    """How many of the trained numbers lie in this process while it trains."""
+    """How many of the trained numbers lie in this process while it trains, and with which step it begins."""
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         parts = [getattr(p, "to_local", lambda p=p: p)() for p in model.parameters() if p.requires_grad]
-        self.numbers = sum(part.numel() for part in parts)
+        self.numbers, self.begins = sum(part.numel() for part in parts), state.global_step
 
 
 def fit(folder, shuffle=True, **options):
     model = small_model()
-    history = training.fit(
-        model, Talk(), folder, SETTINGS, 0, collate=collate, shuffle=shuffle, log_every=1, save_every=5,
-        description="", **options
-    )  # fmt: skip
+    often = {"log_every": 1, "save_every": 5, "description": ""}
+    history = training.fit(model, Talk(), folder, SETTINGS, 0, collate=collate, shuffle=shuffle, **often, **options)
     return model, history
 
 
@@ -73,18 +73,32 @@ def trained(model):
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def main(folder):
+def llasa(*arguments):
+    """What ``python -m llasa_lib`` does with these arguments; its exit code."""
+    sys.argv = ["llasa", *arguments]
+    try:
+        runpy.run_module("llasa_lib", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return ended.code or 0
+
+
+def main(folder, profile):
     folder = Path(folder)
-    look, found = Look(), {}
+    look, found = Look(), {"tune": llasa("tune", "--profile", profile)}
     for name in ("whole", "resumed"):
         if name == "resumed":
             try:
                 fit(folder / "work" / name, callbacks=[Stop()])
             except KeyboardInterrupt:
-                found["checkpoints"] = sorted(path.name for path in (folder / "work" / name).iterdir())
+                kept = folder / "work" / name
+                found["checkpoints"] = sorted(path.name for path in kept.iterdir())
+                if processes.is_main():
+                    shutil.copy(kept / "checkpoint-5" / training.TRAINABLE, folder / "checkpoint.safetensors")
+                processes.agree()
         model, found[name] = fit(folder / "work" / name, callbacks=[look])
         if processes.is_main():
             save_file(trained(model), folder / f"{name}.safetensors")
+    found["begins"] = look.begins
     model, found["in order"] = fit(folder / "work" / "order", shuffle=False)
     (folder / f"found-{processes.rank()}.json").write_text(json.dumps({**found, "numbers": look.numbers}))
     processes.agree()
@@ -95,4 +109,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -37,7 +37,7 @@ def _check_whole(written, folder):
     shapes = {}
     for path in sorted(written.glob("*.safetensors")):
         with safe_open(path, "pt") as tensors:
-            shapes |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+            shapes |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}
     empty = [name for name, shape in shapes.items() if 0 in shape]
     if empty or not shapes:
         raise ArtifactError(
