@@ -52,7 +52,7 @@ def launched(request, small_home, tmp_path_factory):
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "LLASA_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         cwd=TESTS,
     )
     written = [folder / f"found-{rank}.json" for rank in (0, 1)]
