@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from . import processes
 from .errors import LlasaError, RecordingError
 
 app = typer.Typer(
@@ -23,7 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(soft_wrap=True)  # a path that is broken over two lines cannot be copied
+# A path that is broken over two lines cannot be copied; of several processes one prints.
+console = Console(soft_wrap=True, quiet=not processes.is_main())
 
 ProfileOption = Annotated[
     str | None,

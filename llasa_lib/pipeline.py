@@ -4,10 +4,12 @@
   upstream stages first. So every chapter starts alone, in any order.
 - An artifact is a folder ``artifacts/<profile>/<stage>/``: whole or absent; ``stage.json`` says what made it.
 - An interrupted stage goes on from its last checkpoint in ``artifacts/<profile>/.work/``.
+- Under a launcher, all processes train ``align`` and ``tune`` together; every other stage is made by the main one while
+  the others wait. All need the same folder: several machines have to share it.
 """
 
+import contextlib
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -18,10 +20,25 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from safetensors import SafetensorError
 
-from . import encoder, evaluation, files, model, profiles, questions, recordings, signals, training, tuning
+from . import (
+    encoder,
+    evaluation,
+    files,
+    model,
+    processes,
+    profiles,
+    questions,
+    recordings,
+    signals,
+    training,
+    tuning,
+)
 from .errors import ArtifactError
 
 STAGES = ("prepare", "pretrain", "represent", "caption", "align", "compare", "tune", "evaluate")
+
+# Trained by all processes of a launcher together: where a language model is run forwards and backwards.
+_TOGETHER = ("align", "tune")
 
 # What a stage is made of: (upstream stages, modules whose code counts, sections of the profile that count).
 _INGREDIENTS = {
@@ -232,8 +249,7 @@ class Pipeline:
         settings = self.profile.align
         llasa, processor, corpus = self._build(settings.steps_per_token, settings.summary_tokens)
         history = model.align(llasa, processor, corpus, settings, work, self.profile.seed)
-        model.save(llasa, processor, folder)
-        _write_json(history, folder / "history.json")
+        _keep(llasa, processor, history, folder)
 
     def _compare(self, folder, work):
         settings = self.profile.align
@@ -272,8 +288,7 @@ class Pipeline:
         llasa, processor = self.align()
         corpus = self._lessons()
         tuned, history = tuning.tune(llasa, processor, corpus, self.profile.tune, work, self.profile.seed)
-        model.save(tuned, processor, folder)
-        _write_json(history, folder / "history.json")
+        _keep(tuned, processor, history, folder)
 
     def _evaluate(self, folder, work):
         splits = self.prepare()
@@ -297,21 +312,43 @@ class Pipeline:
 
     def _stage(self, name, make, load):
         target, wanted = self.folder / name, self.fingerprint(name)
-        if self._made_from(name) != wanted:
-            _check_alone(name)
+        if processes.agree(self._made_from(name) != wanted):
+            if name in _TOGETHER:  # before anything is made for hours in vain
+                training.share(getattr(self.profile, name).batch_size, name)
             for upstream in _INGREDIENTS[name][0]:
                 getattr(self, upstream)()
-            with FileLock(_parent(self.folder / f".{name}.lock")):
-                if self._made_from(name) != wanted:  # another process may have made it in the meantime
-                    self._make(name, make, target, wanted)
+            if processes.count() == 1 or name in _TOGETHER:
+                self._make_once(name, make, target, wanted)
+            else:
+                # In a process of its own, where nothing of the launcher changes how a model is trained or loaded.
+                processes.main_first(lambda: processes.alone(_make_alone, self.profile, self.folder, name))
+            if self._made_from(name) != wanted:
+                raise ArtifactError(
+                    f"Process {processes.rank()} does not see {target}, which another one made. "
+                    "Let LLASA_HOME name a folder that all machines share."
+                )
         return _loaded(load, target)
 
+    def _make_once(self, name, make, target, wanted):
+        with contextlib.ExitStack() as stack:
+            if processes.is_main():
+                stack.enter_context(FileLock(_parent(self.folder / f".{name}.lock")))
+            # Somebody else may have made it while this one waited for the lock.
+            if processes.agree(self._made_from(name) != wanted):
+                self._make(name, make, target, wanted)
+            processes.agree()
+
     def _make(self, name, make, target, wanted):
-        print(f"llasa: making {name} ({self.profile.name} profile) ...", flush=True)
         training.quiet()
-        started = time.perf_counter()
         # Checkpoints of another fingerprint are another run's: never resumed from.
         work = self.folder / ".work" / f"{name}-{wanted}"
+        if not processes.is_main():
+            make(None, work)
+            return
+        print(f"llasa: making {name} ({self.profile.name} profile) ...", flush=True)
+        started = time.perf_counter()
+        for killed in self.folder.glob(f".{name}.*.partial"):  # the lock is ours: nobody writes there any more
+            shutil.rmtree(killed, ignore_errors=True)
         with files.atomic(target) as temporary:
             temporary.mkdir(parents=True)
             make(temporary, work)
@@ -327,14 +364,15 @@ class Pipeline:
             return None
 
 
-def _check_alone(stage):
-    """Refuse to make a stage in several processes: each would wait for the lock that another one holds."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        raise ArtifactError(
-            f"Stage {stage} is made by one process, but a launcher started {processes}. "
-            f"Start one: accelerate launch --num_processes 1 -m llasa_lib {stage}"
-        )
+def _make_alone(profile, folder, name):
+    getattr(Pipeline(profile, folder), name)()
+
+
+def _keep(llasa, processor, history, folder):
+    """Write what was trained; processes other than the main one trained along, and have no folder."""
+    if folder is not None:
+        model.save(llasa, processor, folder)
+        _write_json(history, folder / "history.json")
 
 
 def _of_set(subjects, name):

@@ -49,15 +49,64 @@ def corpus(hapt_windows):
 
 
 @pytest.fixture(scope="session")
-def smoke_home(tmp_path_factory, worker_id):
-    """A folder for ``LLASA_HOME`` in which every stage of the smoke profile is made, once for all processes."""
-    from llasa_lib.pipeline import Pipeline
-
+def smoke_folder(tmp_path_factory, worker_id):
+    """Where the stages of the smoke profile are made, once for all test processes; each when it is asked for."""
     # Above the folders of the test processes lies the session's own; a stage's lock lets one of them make it.
     alone = worker_id == "master"
     home = tmp_path_factory.mktemp("home") if alone else tmp_path_factory.getbasetemp().parent / "home"
-    Pipeline("smoke", folder=home / "artifacts" / "smoke").run()
-    return home
+    return home / "artifacts" / "smoke"
+
+
+@pytest.fixture(scope="session")
+def smoke_home(smoke_folder):
+    """A folder for ``LLASA_HOME`` in which every stage of the smoke profile is made."""
+    from llasa_lib.pipeline import Pipeline
+
+    Pipeline("smoke", folder=smoke_folder).run()
+    return smoke_folder.parent.parent
+
+
+@pytest.fixture(scope="session")
+def small_home(smoke_folder, tmp_path_factory):
+    """Make a folder for ``LLASA_HOME`` with a profile like smoke, and all that comes before its alignment.
+
+    Both trainings end with a batch of one sample, and are logged twice.
+    """
+    import shutil
+
+    import yaml
+
+    from llasa_lib import files, language_models, profiles
+    from llasa_lib.pipeline import Pipeline
+
+    made = Pipeline("smoke", folder=smoke_folder)
+    made.pretrain(), made.caption(), language_models.load_tokenizer("tiny")
+    values = yaml.safe_load((profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8"))
+    rows = len(made.caption()["train"]) * (1 + values["align"]["copies"])
+    for stage, batches in (("align", 9), ("tune", 9)):
+        values[stage]["epochs"] = (batches * values[stage]["batch_size"] + 1) / rows
+
+    def make():
+        home = tmp_path_factory.mktemp("small")
+        for stage in ("prepare", "pretrain", "caption"):
+            shutil.copytree(smoke_folder / stage, home / "artifacts" / "small" / stage)
+        # Unpacking the tokenizer takes longer than the test.
+        (home / "artifacts" / "language_models").symlink_to(files.root() / "artifacts" / "language_models")
+        (home / "small.yaml").write_text(yaml.safe_dump({**values, "name": "small"}), encoding="utf-8")
+        return home
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_run(small_home):
+    """The pipeline over such a folder, aligned and tuned by one process without an interruption."""
+    from llasa_lib.pipeline import Pipeline
+
+    home = small_home()
+    run = Pipeline(str(home / "small.yaml"), folder=home / "artifacts" / "small")
+    run.tune()
+    return run
 
 
 @pytest.fixture

@@ -150,18 +150,6 @@ def test_two_pipelines_at_once_make_a_stage_once(makers, tmp_path):
     assert makers == ["prepare"]
 
 
-def test_several_processes_of_a_launcher_are_refused_before_they_wait_for_each_other(makers, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ArtifactError, match="one process"):
-        Pipeline("smoke", folder=tmp_path / "smoke").prepare()
-    assert makers == []
-
-
-def test_several_processes_may_load_what_is_made(smoke_run, untouched, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert set(smoke_run.prepare()) == {"train", "validation", "test"}
-
-
 # --- interrupted, broken ------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from llasa_lib import encoder, language_models, signals, training
+from llasa_lib import encoder, language_models, processes, signals, training
 from llasa_lib.model.conversations import Conversations, collate, read_once
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
 from llasa_lib.model.processing import ImuFeatureExtractor, LlasaProcessor
@@ -147,10 +147,12 @@ class _WordsInSight(nn.Module):
         self.llasa, self.weight = llasa, weight
         self.register_buffer("targets", targets, persistent=False)
 
-    def forward(self, wanted=None, **inputs):
+    def forward(self, wanted=None, share=1.0, **inputs):
+        """``share``: how much of the batch this process has; the words' loss is a mean over all of it."""
         output = self.llasa(**inputs)
         if wanted is not None and output.loss is not None:
-            output.loss = output.loss + self.weight * word_loss(output.imu_hidden_states, self.targets, wanted)
+            words = word_loss(output.imu_hidden_states, self.targets, wanted)
+            output.loss = output.loss + self.weight * share * words
         return output
 
 
@@ -194,7 +196,9 @@ def warm_up(model, processor, corpus, settings, seed, sensor=None):
     )
     generator = torch.Generator().manual_seed(seed)
     losses = []
-    for _ in tqdm(range(settings.warm_up_epochs), desc="warm-up", unit="pass", disable=None):
+    # Under a launcher every process does the same: it is cheaper than sending the weights around.
+    hidden = None if processes.is_main() else True
+    for _ in tqdm(range(settings.warm_up_epochs), desc="warm-up", unit="pass", disable=hidden):
         total = 0.0
         for rows in torch.randperm(len(wanted), generator=generator).split(64):
             inputs = {name: values[rows].to(model.device) for name, values in sensor.items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from llasa_lib import files, language_models
-from llasa_lib.errors import ModelError
+from llasa_lib.errors import ArtifactError, ModelError
 from llasa_lib.model import bases
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
@@ -14,11 +14,38 @@ from llasa_lib.model.processing import LlasaProcessor
 
 
 def save(model, processor, folder):
-    """Write a model (safetensors; of a LoRA model the adapter) and its processor to a folder, whole or not at all."""
+    """Write a model (safetensors; of a LoRA model the adapter) and its processor to a folder, whole or not at all.
+
+    Raises
+    ------
+    ArtifactError
+        If a tensor that was written is empty, as a shard of a model is whose weights lie with another process; or if
+        the disk is full.
+    """
     with files.atomic(folder) as temporary:
-        model.save_pretrained(temporary)
-        processor.save_pretrained(temporary)
-        bases.note(model, temporary)
+        try:
+            model.save_pretrained(temporary)
+            processor.save_pretrained(temporary)
+            bases.note(model, temporary)
+        except (OSError, SafetensorError) as error:
+            raise ArtifactError(
+                f"The model could not be written to {os.fspath(folder)} ({str(error).splitlines()[0]}). "
+                "Free some space and run the stage again."
+            ) from error
+        _check_whole(Path(temporary), folder)
+
+
+def _check_whole(written, folder):
+    shapes = {}
+    for path in sorted(written.glob("*.safetensors")):
+        with safe_open(path, "pt") as tensors:
+            shapes |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}
+    empty = [name for name, shape in shapes.items() if 0 in shape]
+    if empty or not shapes:
+        raise ArtifactError(
+            f"{os.fspath(folder)} was not written: {empty[0] if empty else 'every tensor'} would be empty. "
+            "Are its weights with another process? Let training.fit end before saving."
+        )
 
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)

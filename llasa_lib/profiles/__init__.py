@@ -44,7 +44,12 @@ class Data(Section):
 
 
 class Training(Section):
-    """What every training run has."""
+    """What every training run has.
+
+    ``batch_size`` counts the samples of one forward pass over all processes together: each of N takes
+    ``batch_size / N``, so a profile means the same on one GPU and on eight. One step of the optimizer sees
+    ``accumulate`` such batches.
+    """
 
     epochs: float = Field(gt=0)
     batch_size: int = Field(ge=1)

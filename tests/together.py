@@ -1,0 +1,112 @@
+"""What two real processes do in test_distributed.py: ``accelerate launch tests/together.py FOLDER PROFILE``.
+
+Imported, it is the same training in one process.
+"""
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import TrainerCallback
+
+from llasa_lib import language_models, processes, profiles, training
+
+SETTINGS = profiles.Training(epochs=2, batch_size=4, learning_rate=1e-2)
+SAMPLES = 21  # the last batch of an epoch has one sample: one of two processes gets none
+
+
+class Talk(torch.utils.data.Dataset):
+    def __len__(self):
+        return SAMPLES
+
+    def __getitem__(self, n):
+        tokens = torch.randint(3, 100, (4 + n % 5,), generator=torch.Generator().manual_seed(n)).tolist()
+        return {"input_ids": tokens, "labels": tokens}
+
+
+def collate(batch):
+    longest = max(len(sample["input_ids"]) for sample in batch)
+    return {
+        name: torch.tensor([sample[name] + [fill] * (longest - len(sample[name])) for sample in batch])
+        for name, fill in (("input_ids", 2), ("labels", -100))
+    }
+
+
+def small_model():
+    """A random Llama of which one part in every layer is trained."""
+    model = training.freeze(language_models.load_model("tiny"))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("mlp" in name)
+    return model
+
+
+class Stop(TrainerCallback):
+    """Ctrl-C, in all processes."""
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 8:
+            raise KeyboardInterrupt
+
+
+class Look(TrainerCallback):
+    """How many of the trained numbers lie in this process while it trains, and with which step it begins."""
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        parts = [getattr(p, "to_local", lambda p=p: p)() for p in model.parameters() if p.requires_grad]
+        self.numbers, self.begins = sum(part.numel() for part in parts), state.global_step
+
+
+def fit(folder, shuffle=True, **options):
+    model = small_model()
+    often = {"log_every": 1, "save_every": 5, "description": ""}
+    history = training.fit(model, Talk(), folder, SETTINGS, 0, collate=collate, shuffle=shuffle, **often, **options)
+    return model, history
+
+
+def trained(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def llasa(*arguments):
+    """What ``python -m llasa_lib`` does with these arguments; its exit code."""
+    sys.argv = ["llasa", *arguments]
+    try:
+        runpy.run_module("llasa_lib", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return ended.code or 0
+
+
+def main(folder, profile):
+    folder = Path(folder)
+    look, found = Look(), {"tune": llasa("tune", "--profile", profile)}
+    for name in ("whole", "resumed"):
+        if name == "resumed":
+            try:
+                fit(folder / "work" / name, callbacks=[Stop()])
+            except KeyboardInterrupt:
+                kept = folder / "work" / name
+                found["checkpoints"] = sorted(path.name for path in kept.iterdir())
+                if processes.is_main():
+                    shutil.copy(kept / "checkpoint-5" / training.TRAINABLE, folder / "checkpoint.safetensors")
+                processes.agree()
+        model, found[name] = fit(folder / "work" / name, callbacks=[look])
+        if processes.is_main():
+            save_file(trained(model), folder / f"{name}.safetensors")
+    found["begins"] = look.begins
+    model, found["in order"] = fit(folder / "work" / "order", shuffle=False)
+    (folder / f"found-{processes.rank()}.json").write_text(json.dumps({**found, "numbers": look.numbers}))
+    processes.agree()
+    if processes.rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    processes.agree()  # in vain: the main process must not wait for the dead
+    (folder / "hung").touch()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
