@@ -15,13 +15,15 @@ SIZES = {  # hidden, layers, heads, feed-forward
     "vicuna-13b-16k": (5120, 40, 40, 13824),
 }
 PUBLISHED = {"vicuna-7b": 6_738_415_616, "vicuna-13b-16k": 13_015_864_320}
+# Names that Transformers is giving up, in releases that still need them.
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 every_vicuna = pytest.mark.parametrize("name", SIZES)
 
 
 def vicuna(name, words=32000):
     """The configuration that is published beside the weights, as far as it bears on sizes."""
     hidden, layers, heads, inner = SIZES[name]
-    longer = {"rope_type": "linear", "factor": 8.0, "rope_theta": 10000.0} if name.endswith("16k") else None
+    longer = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0} if name.endswith("16k") else None
     return LlamaConfig(
         hidden_size=hidden,
         num_hidden_layers=layers,
