@@ -10,7 +10,7 @@ import seaborn as sns
 from . import signals
 from .recordings import ACTIVITIES
 
-_COLOURS = sns.color_palette("colorblind", 10)
+COLOURS = _COLOURS = sns.color_palette("colorblind", 10)
 AXIS_COLOURS = {"x": _COLOURS[0], "y": _COLOURS[1], "z": _COLOURS[2]}
 ACTIVITY_COLOURS = dict(zip(ACTIVITIES, [_COLOURS[n] for n in (0, 1, 3, 2, 4, 5, 8, 9)], strict=True))
 RATE = 20.0  # Hz, of every window

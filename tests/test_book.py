@@ -20,7 +20,7 @@ CONFIG = yaml.safe_load((REPOSITORY / "_config.yml").read_text(encoding="utf-8")
 TOC = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 CHAPTERS = [name for name in PAGES if re.match(r"\d\d_", name)]
-STAGES = [name for name in CHAPTERS if name[:2] in {"01", "02", "03", "04", "05", "06"}]
+STAGES = [name for name in CHAPTERS if name[:2] in {"01", "02", "03", "04", "05", "06", "07"}]
 
 SET_UP = f"""\
 # Set-up: the same cell in every chapter. On Colab it installs the library, and touches neither torch nor numpy.

@@ -55,6 +55,12 @@ def test_paper_is_the_published_recipe():
     assert paper.language_model.name == "lmsys/vicuna-7b-v1.5"
     assert (paper.align.steps_per_token, paper.align.summary_tokens, paper.align.learning_rate) == (1, 0, 1e-4)
     assert (paper.tune.rank, paper.tune.alpha, paper.tune.learning_rate) == (8, 8, 3e-5)
+    assert paper.tune.projector_learning_rate == 1e-4
+    assert len(paper.tune.targets) == 7
+    # A batch is that of all GPUs together: 32 on each of 2 for alignment, 16 on each of 4 for tuning.
+    assert (paper.align.batch_size, paper.tune.batch_size) == (2 * 32, 4 * 16)
+    for stage in (paper.align, paper.tune):
+        assert (stage.epochs, stage.scheduler, stage.warmup_ratio, stage.weight_decay) == (1, "cosine", 0.03, 0)
 
 
 def test_the_environment_turns_the_dial(monkeypatch):
