@@ -149,8 +149,13 @@ def align(profile: ProfileOption = None):
 
 @app.command()
 def compare(profile: ProfileOption = None):
-    """Beside stage 4: what each kind of sensor token brings, on validation subjects."""
-    _print_rows(_pipeline(profile).compare())
+    """Beside stage 4: what kinds and numbers of sensor tokens bring and cost, on validation subjects."""
+    comparisons, projectors = _pipeline(profile).compare()
+    console.print("aligned for a while, scored by log-probability:")
+    _print_rows(comparisons)
+    if projectors:
+        console.print("\nafter a warm-up alone, scored by the nearest word:")
+        _print_rows(projectors)
 
 
 @app.command()

@@ -107,8 +107,14 @@ class Pipeline:
         return self._stage("align", self._align, model.load)
 
     def compare(self):
-        """Beside stage 4: what each kind of sensor token brings, on validation subjects (list of dicts)."""
-        return self._stage("compare", self._compare, lambda folder: _read_json(folder / "comparison.json"))
+        """Beside stage 4: what kinds and numbers of sensor tokens bring and cost, on validation subjects.
+
+        Returns
+        -------
+        comparisons : list of dict; models aligned for a while, scored by log-probability.
+        projectors : list of dict; projectors after a warm-up alone, scored by the nearest word; seconds of a step.
+        """
+        return self._stage("compare", self._compare, _load_compare)
 
     def tune(self):
         """Stage 5: aligned model + questions -> ``(model, processor)`` with a LoRA adapter, merged for speed."""
@@ -196,28 +202,28 @@ class Pipeline:
                 limu_bert.save_pretrained(temporary)
                 _write_json(history, temporary / "history.json")
         shutil.copytree(published, folder / "published")
-        _write_json([self._variant(name, sides, work) for name in settings.variants], folder / "variants.json")
+        rows = [
+            _once(work / "variants" / f"{name}.json", lambda kept, name=name: self._variant(name, sides, work, kept))
+            for name in settings.variants
+        ]
+        _write_json(rows, folder / "variants.json")
 
-    def _variant(self, name, sides, work):
+    def _variant(self, name, sides, work, kept):
         """Train one variant for a while and probe it, trained and untrained, across all but the test subjects."""
-        kept = work / "variants" / f"{name}.json"
-        if not kept.exists():
-            settings = self.profile.variant(name)
-            settings = settings.model_copy(update={"epochs": self.profile.represent.comparison_epochs})
-            windows = self._unlabelled(settings, work)
-            started = time.perf_counter()
-            limu_bert, _ = self._pretrained(settings, windows, kept.with_suffix(".training"))
-            row = {"variant": name, "seconds": time.perf_counter() - started}
-            fresh = encoder.random_like(limu_bert, sides["train"][0], self.profile.seed)
-            imu, activities, subjects = (
-                np.concatenate(side) for side in zip(sides["train"], sides["validation"], strict=True)
-            )
-            for kind, one in (("untrained", fresh), ("trained", limu_bert)):
-                states = encoder.embed(one, imu, reduce=encoder.pool)
-                row[kind] = encoder.probe_across_people(states, activities, subjects)
-            with files.atomic(kept) as temporary:
-                _write_json(row, temporary)
-        return _read_json(kept)
+        settings = self.profile.variant(name)
+        settings = settings.model_copy(update={"epochs": self.profile.represent.comparison_epochs})
+        windows = self._unlabelled(settings, work)
+        started = time.perf_counter()
+        limu_bert, _ = self._pretrained(settings, windows, kept.with_suffix(".training"))
+        row = {"variant": name, "seconds": time.perf_counter() - started}
+        fresh = encoder.random_like(limu_bert, sides["train"][0], self.profile.seed)
+        imu, activities, subjects = (
+            np.concatenate(side) for side in zip(sides["train"], sides["validation"], strict=True)
+        )
+        for kind, one in (("untrained", fresh), ("trained", limu_bert)):
+            states = encoder.embed(one, imu, reduce=encoder.pool)
+            row[kind] = encoder.probe_across_people(states, activities, subjects)
+        return row
 
     def _caption(self, folder, work):
         splits = self.prepare()
@@ -230,59 +236,70 @@ class Pipeline:
             self.caption()["train"], settings.copies, settings.copy_turn, settings.copy_mirror, self.profile.seed
         )
 
-    def _build(self, steps_per_token, summary_tokens):
-        """A fresh model and processor, and the training corpus."""
+    def _build(self, settings):
+        """A fresh model and processor under the settings of an alignment, and the training corpus."""
         corpus = self._lessons()
         llasa, processor = model.build(
             self.pretrain().limu_bert,
             signals.to_array(corpus),
             self.profile.language_model,
-            steps_per_token,
-            summary_tokens,
-            self.profile.align.standardise,
+            settings.steps_per_token,
+            settings.summary_tokens,
+            settings.standardise,
             self.profile.seed,
-            self.profile.align.projector,
+            settings.projector,
         )
         return llasa, processor, corpus
 
     def _align(self, folder, work):
         settings = self.profile.align
-        llasa, processor, corpus = self._build(settings.steps_per_token, settings.summary_tokens)
+        llasa, processor, corpus = self._build(settings)
         history = model.align(llasa, processor, corpus, settings, work, self.profile.seed)
         _keep(llasa, processor, history, folder)
 
     def _compare(self, folder, work):
         settings = self.profile.align
-        variants = {
-            "time-step tokens": (settings.steps_per_token, 0),
-            "summary tokens": (0, settings.summary_tokens),
-            "both": (settings.steps_per_token, settings.summary_tokens),
+        for where, make in (("comparisons", self._aligned_row), ("projectors", self._projector_row)):
+            rows = [
+                _once(
+                    work / where / f"{name}.json",
+                    lambda kept, name=name, where=where, make=make: make(name, settings.variant(where, name), kept),
+                )
+                for name in getattr(settings, where)
+            ]
+            _write_json(rows, folder / f"{where}.json")
+
+    def _aligned_row(self, name, settings, kept):
+        """A variant aligned for a while, and its score on validation subjects."""
+        llasa, processor, corpus = self._build(settings)
+        started = time.perf_counter()
+        model.align(
+            llasa,
+            processor,
+            corpus,
+            settings,
+            kept.with_suffix(".training"),
+            self.profile.seed,
+            epochs=settings.comparison_epochs,
+            caption_share=0.0,
+        )
+        seconds = time.perf_counter() - started
+        score = evaluation.validate(llasa.eval(), processor, self.prepare()["validation"], self.profile.evaluate)
+        return {"tokens": name, "per window": processor.tokens_per_window, "seconds": seconds, **score}
+
+    def _projector_row(self, name, settings, kept):
+        """A variant after its warm-up: what the nearest word scores, and what a step of alignment would cost."""
+        llasa, processor, corpus = self._build(settings)
+        settings = settings.model_copy(update={"warm_up_epochs": settings.projector_epochs})
+        model.warm_up(llasa, processor, corpus, settings, self.profile.seed)
+        return {
+            "projector": name,
+            "kind": settings.projector,
+            "per window": processor.tokens_per_window,
+            "parameters": training.count(llasa.model.projector)[1],
+            "seconds per step": model.step_seconds(llasa, processor, corpus, settings.batch_size, self.profile.seed),
+            "macro-F1": evaluation.by_nearest_word(llasa.eval(), processor, self.prepare()["validation"]),
         }
-        rows = []
-        for name, (steps, summary) in variants.items():
-            if not steps and not summary:
-                continue
-            llasa, processor, corpus = self._build(steps, summary)
-            started = time.perf_counter()
-            model.align(
-                llasa,
-                processor,
-                corpus,
-                settings,
-                work / name,
-                self.profile.seed,
-                epochs=settings.comparison_epochs,
-                caption_share=0.0,
-            )
-            rows.append(
-                {
-                    "tokens": name,
-                    "per window": processor.tokens_per_window,
-                    "seconds": time.perf_counter() - started,
-                    **evaluation.validate(llasa.eval(), processor, self.prepare()["validation"], self.profile.evaluate),
-                }
-            )
-        _write_json(rows, folder / "comparison.json")
 
     def _tune(self, folder, work):
         llasa, processor = self.align()
@@ -421,6 +438,19 @@ def _loaded(load, folder):
         raise ArtifactError(
             f"{folder} holds a broken file ({reason}). Delete the folder and run the stage again."
         ) from error
+
+
+def _once(kept, make):
+    """A row of a table that is long in the making: it is kept, so that an interrupted stage need not make it again."""
+    if not kept.exists():
+        row = make(kept)
+        with files.atomic(kept) as temporary:
+            _write_json(row, temporary)
+    return _read_json(kept)
+
+
+def _load_compare(folder):
+    return tuple(_read_json(folder / f"{name}.json") for name in ("comparisons", "projectors"))
 
 
 def _load_represent(folder):

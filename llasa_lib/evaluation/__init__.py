@@ -9,7 +9,7 @@
 from .answering import answers, answers_about, parse_activity, score_activities, score_labels
 from .baselines import Baselines, fit_baselines
 from .report import Report, System, bootstrap_interval, macro_f1
-from .run import evaluate, validate, zeroed
+from .run import by_nearest_word, evaluate, validate, zeroed
 
 __all__ = [
     "Baselines",
@@ -18,6 +18,7 @@ __all__ = [
     "answers",
     "answers_about",
     "bootstrap_interval",
+    "by_nearest_word",
     "evaluate",
     "fit_baselines",
     "macro_f1",

@@ -1,5 +1,8 @@
 """Chapter 4: a fresh projector in front of a frozen language model, its warm-up, and its training."""
 
+import statistics
+import time
+
 import numpy as np
 import torch
 from torch import nn
@@ -101,9 +104,12 @@ def word_targets(model, processor, names):
     return nn.functional.normalize(words - words.mean(0), dim=-1)
 
 
-def nearest_words(model, imu_values, imu_summary, targets):
-    """Cosine between a window's mean soft token and each of :func:`word_targets`: (M, K)."""
-    tokens = model.get_imu_features(imu_values, imu_summary)
+def nearest_words(model, targets, **sensor):
+    """Cosine between a window's mean soft token and each of :func:`word_targets`: (M, K).
+
+    ``sensor`` is what :meth:`LlasaModel.get_imu_features` takes.
+    """
+    tokens = model.get_imu_features(**sensor)
     return nn.functional.normalize(tokens.mean(1).float(), dim=-1) @ targets.to(tokens.device).T
 
 
@@ -209,6 +215,29 @@ def warm_up(model, processor, corpus, settings, seed, sensor=None):
             total += loss.item() * len(rows)
         losses.append(total / len(wanted))
     return losses
+
+
+def step_seconds(model, processor, corpus, batch_size, seed, repeats=3):
+    """Seconds of a projector's step through the frozen language model, median of ``repeats`` after a first one.
+
+    Parameters
+    ----------
+    corpus : datasets.Dataset
+        Its first windows are named, as in alignment.
+    """
+    corpus = corpus.select(range(min(batch_size, len(corpus))))
+    training.freeze(model).model.projector.requires_grad_(True)
+    samples = alignment_samples(corpus, 1, 0.0, seed)
+    data = Conversations(processor, read_once(model, processor, signals.to_array(corpus)), samples, len(samples), seed)
+    batch = collate([data[n] for n in range(len(data))], processor.tokenizer.pad_token_id)
+    batch = {name: value.to(model.device) for name, value in batch.items()}
+    seconds = []
+    for _ in range(1 + repeats):
+        started = time.perf_counter()
+        model(**batch).loss.backward()
+        model.zero_grad(set_to_none=True)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
 
 
 def align(model, processor, corpus, settings, folder, seed, epochs=None, caption_share=None):

@@ -98,6 +98,16 @@ class Encoder(Training):
     compile: Literal["inductor", "aot_eager", "eager"] | None = None  # a backend of torch.compile
 
 
+def _names_of_files(variants):
+    """Refuse variants that could not be kept in a file each, or that would be trained for another time."""
+    for name, changes in variants.items():
+        if not name.strip() or set(name) & set('/\\:*?"<>|') or name.startswith("."):
+            raise ValueError(f"the variant {name!r} needs a name that a file may have")
+        if "epochs" in changes:
+            raise ValueError(f"variant {name!r} sets epochs, but all are trained for comparison_epochs")
+    return variants
+
+
 class Represent(Training):
     """What the encoder is worth: against the published network, its variants, and few labels (chapter 2).
 
@@ -123,13 +133,8 @@ class Represent(Training):
 
     @field_validator("variants")
     @classmethod
-    def _names_of_files(cls, variants):
-        for name, changes in variants.items():
-            if not name.strip() or set(name) & set('/\\:*?"<>|') or name.startswith("."):
-                raise ValueError(f"the variant {name!r} needs a name that a file may have")
-            if "epochs" in changes:
-                raise ValueError(f"variant {name!r} sets epochs, but all are trained for comparison_epochs")
-        return variants
+    def _names(cls, variants):
+        return _names_of_files(variants)
 
 
 class LanguageModel(Section):
@@ -156,6 +161,29 @@ class Align(Training):
     copy_turn: float = Field(default=90.0, ge=0, le=180)
     copy_mirror: bool = False
     comparison_epochs: float = Field(ge=0)
+    comparisons: dict[str, dict[str, Any]] = {}  # changes to this section, each aligned for ``comparison_epochs``
+    projectors: dict[str, dict[str, Any]] = {}  # the same, each after ``projector_epochs`` of warm-up alone
+    projector_epochs: int = Field(default=1, ge=1)
+
+    @field_validator("comparisons", "projectors")
+    @classmethod
+    def _names(cls, variants):
+        return _names_of_files(variants)
+
+    @model_validator(mode="after")
+    def _variants(self):
+        for where in ("comparisons", "projectors"):
+            for name in getattr(self, where):
+                try:
+                    self.variant(where, name)
+                except ValidationError as error:
+                    raise ValueError(f"{where}.{name}.{_first_mistake(error)}") from error
+        return self
+
+    def variant(self, where, name):
+        """This section with the changes that ``comparisons`` or ``projectors`` lists under ``name``."""
+        own = self.model_dump(exclude={"comparisons", "projectors"})
+        return Align.model_validate(own | getattr(self, where)[name])
 
     @model_validator(mode="after")
     def _some_token(self):
