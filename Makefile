@@ -70,6 +70,7 @@ bench: $(STAMP)
 	$(RUN) benchmarks/bench_hhar.py
 	$(RUN) benchmarks/bench_encoder.py
 	$(RUN) benchmarks/bench_captions.py
+	$(RUN) benchmarks/bench_language_model.py
 
 serve: $(STAMP)
 	@test -s _build/html/index.html || { echo "There is no book yet. Type: make book"; exit 2; }

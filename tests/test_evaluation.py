@@ -227,6 +227,39 @@ def test_answers_come_one_per_window_in_order(tiny_llasa, imu):
     assert ask(imu[::-1], 5) == ask(imu, 5)[::-1]
 
 
+def test_every_window_may_have_its_own_question(tiny_llasa, imu):
+    model, processor = tiny_llasa
+    options = {"max_new_tokens": 4, "progress": False}
+    asked = [QUESTION, "Why?"]
+    apart = [evaluation.answers(model, processor, imu[n : n + 1], asked[n], **options)[0] for n in (0, 1)]
+    assert evaluation.answers(model, processor, imu[:2], asked, **options) == apart
+    with pytest.raises(ModelError, match="2 questions for 3 windows"):
+        evaluation.answers(model, processor, imu[:3], asked, **options)
+
+
+def test_true_answers_are_supported_and_those_of_another_window_are_not(tiny_llasa, corpus, monkeypatch):
+    """The model is left out: what is counted must follow from the texts and the samples."""
+    said = [pair for pairs in corpus["questions"] for pair in pairs]
+
+    def recite(shift):
+        def answers(model, processor, windows, asked, *rest, **options):
+            mine = [pair for pair in said if pair["kind"] == kinds[0]]
+            kinds.pop(0)
+            return [mine[(n + shift) % len(mine)]["answer"] for n in range(len(mine))]
+
+        kinds = list(dict.fromkeys(pair["kind"] for pair in said))
+        return answers
+
+    rows = {}
+    for shift in (0, 7):
+        monkeypatch.setattr("llasa_lib.evaluation.claims.answers", recite(shift))
+        rows[shift] = {row["kind"]: row for row in evaluation.check_answers(*tiny_llasa, corpus)}
+    assert sum(row["questions"] for row in rows[0].values()) == len(said)
+    for kind in ("numeric", "perception", "temporal", "evidence"):
+        assert rows[0][kind]["share"] == rows[0][kind]["as in the corpus"] == 1
+        assert rows[7][kind]["share"] < 0.8
+
+
 def test_an_unplugged_sensor_is_refused_unless_it_is_a_control(tiny_llasa, imu):
     model, processor = tiny_llasa
     nothing = evaluation.zeroed(imu[:1])

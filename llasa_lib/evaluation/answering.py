@@ -25,12 +25,12 @@ def _batches(windows, size, description, progress=True):
 def answers(
     model, processor, windows, question, batch_size=32, max_new_tokens=12, progress=True, check_units=True, notes=False
 ):
-    """Greedy answers to one question about every window.
+    """Greedy answers to one question about every window, or to a question about each.
 
     Parameters
     ----------
     windows : (N, T, 6) array, SI units
-    question : str
+    question : str, or list of N str
     check_units : bool
         False for the controls that feed something else than a sensor.
     notes : bool
@@ -41,8 +41,13 @@ def answers(
     list of str, length N
     """
     texts = []
-    for batch in _batches(windows, batch_size, "answering", progress):
-        inputs = processor(imu=batch, text=question, check_units=check_units, notes=notes).to(model.device)
+    asked = [question] * len(windows) if isinstance(question, str) else question
+    if len(asked) != len(windows):
+        raise ModelError(f"{len(asked)} questions for {len(windows)} windows. Give one for each, or a single one.")
+    pairs = list(zip(windows, asked, strict=True))
+    for batch in _batches(pairs, batch_size, "answering", progress):
+        imu, text = (list(column) for column in zip(*batch, strict=True))
+        inputs = processor(imu=np.stack(imu), text=text, check_units=check_units, notes=notes).to(model.device)
         generated = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         texts += processor.answers(generated, inputs)
     return texts
