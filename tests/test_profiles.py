@@ -104,7 +104,7 @@ def test_a_missing_key_is_named_with_its_place(tmp_path):
         ("align", "caption_share", 1.5),
         ("encoder", "mask_ratio", 1.0),
         ("tune", "rank", 0),
-        ("tune", "turns", 6),
+        ("tune", "turns", 21),
         ("tune", "scheduler", "step"),
         ("language_model", "chat", "llama"),
         ("data", "test_subjects", []),
