@@ -41,10 +41,11 @@ def load(folder):
         ) from error
     if not isinstance(config, LimuBertConfig):
         raise ModelError(f"{folder} holds a model of the kind {config.model_type!r}; a LIMU-BERT is needed.")
-    odd = {name: "is missing" for name in found["missing_keys"]}
+    # Not finite comes first, so that a better reason takes its place: a missing buffer holds whatever memory held.
+    odd = {name: "is not finite" for name, value in model.state_dict().items() if not torch.isfinite(value).all()}
+    odd |= {name: "is missing" for name in found["missing_keys"]}
     odd |= {name: "belongs to another network" for name in found["unexpected_keys"]}
     odd |= {name: f"has shape {tuple(saved)}, not {tuple(own)}" for name, saved, own in found["mismatched_keys"]}
-    odd |= {name: "is not finite" for name, value in model.state_dict().items() if not torch.isfinite(value).all()}
     if odd:
         name = min(odd)
         raise ModelError(
