@@ -3,7 +3,8 @@
 - ``Pipeline().tune()`` gives the tuned model: loaded if it was made from the same profile, data and code; else made,
   upstream stages first. So every chapter starts alone, in any order.
 - An artifact is a folder ``artifacts/<profile>/<stage>/``: whole or absent; ``stage.json`` says what made it.
-- An interrupted stage goes on from its last checkpoint in ``artifacts/<profile>/.work/``.
+- An interrupted stage goes on from its last checkpoint in ``artifacts/<profile>/.work/``; what is trained stays there
+  until it is saved, so that a full disk costs no training.
 - Under a launcher, all processes train ``align`` and ``tune`` together; every other stage is made by the main one while
   the others wait. All need the same folder: several machines have to share it.
 """
@@ -166,7 +167,8 @@ class Pipeline:
 
     def _pretrain(self, folder, work):
         settings = self.profile.encoder
-        limu_bert, history = self._pretrained(settings, self._unlabelled(settings, work), work / "training")
+        windows = self._unlabelled(settings, work)
+        limu_bert, history = self._pretrained(settings, windows, work / "training", keep=True)
         limu_bert.save_pretrained(folder)
         _write_json(history, folder / "history.json")
 
@@ -176,12 +178,12 @@ class Pipeline:
         # No label is needed, so the transitions between the labelled activities are read as well.
         return self._windows(work / "windows" / str(settings.stride), subjects, stride=settings.stride, labelled=False)
 
-    def _pretrained(self, settings, windows, work):
+    def _pretrained(self, settings, windows, work, keep=False):
         """An encoder under any settings, and its loss curve."""
         config = encoder.LimuBertConfig(
             max_position_embeddings=self.profile.data.length, **settings.network.model_dump()
         )
-        return encoder.pretrain(windows, settings, work, self.profile.seed, config)
+        return encoder.pretrain(windows, settings, work, self.profile.seed, config, keep)
 
     def _represent(self, folder, work):
         settings, splits = self.profile.represent, self.prepare()
@@ -254,7 +256,7 @@ class Pipeline:
     def _align(self, folder, work):
         settings = self.profile.align
         llasa, processor, corpus = self._build(settings)
-        history = model.align(llasa, processor, corpus, settings, work, self.profile.seed)
+        history = model.align(llasa, processor, corpus, settings, work, self.profile.seed, keep=True)
         _keep(llasa, processor, history, folder)
 
     def _compare(self, folder, work):
@@ -304,7 +306,7 @@ class Pipeline:
     def _tune(self, folder, work):
         llasa, processor = self.align()
         corpus = self._lessons()
-        tuned, history = tuning.tune(llasa, processor, corpus, self.profile.tune, work, self.profile.seed)
+        tuned, history = tuning.tune(llasa, processor, corpus, self.profile.tune, work, self.profile.seed, keep=True)
         _keep(tuned, processor, history, folder)
 
     def _evaluate(self, folder, work):

@@ -2,7 +2,8 @@
 
 - Only what training changes is written to checkpoints - trainable weights, and buffers such as running means: a frozen
   language model is not saved again and again.
-- A run that was interrupted goes on from its last checkpoint; a finished run removes them.
+- A run that was interrupted goes on from its last checkpoint; a finished run removes them, unless asked to keep the
+  last one until the model that was trained is saved.
 - Parameter groups by name, so that projector and adapter get their own learning rate.
 - A loss that is not a number, or a full disk, stops the run with a sentence, and the last good checkpoint stays.
 - Several processes of a launcher train one model together, as one process would: see :func:`fit`.
@@ -317,6 +318,7 @@ def fit(
     save_every=50,
     callbacks=(),
     description="training",
+    keep=False,
 ):
     """Train a model in place; go on from the last checkpoint in ``folder`` if there is one.
 
@@ -348,6 +350,9 @@ def fit(
         False keeps the order of the data set, for one that was put in order already (:func:`order_by_length`).
     description : str
         What the progress bar says; empty for no bar.
+    keep : bool
+        Leave the last checkpoint, of the finished run, in ``folder``: whoever then fails to save the model, on a full
+        disk, gets it back by calling again. The caller removes the folder.
 
     Returns
     -------
@@ -433,7 +438,7 @@ def fit(
     if trainer.is_sharded():
         _gather(trainer, model)
     processes.agree()
-    if processes.is_main():
+    if processes.is_main() and not keep:
         _remove(folder)
     return history
 

@@ -107,7 +107,7 @@ def add_adapter(model, settings):
     return get_peft_model(model, config)
 
 
-def tune(model, processor, corpus, settings, folder, seed):
+def tune(model, processor, corpus, settings, folder, seed, keep=False):
     """Train adapter and projector on question-answer pairs.
 
     Parameters
@@ -121,6 +121,8 @@ def tune(model, processor, corpus, settings, folder, seed):
     settings : profiles.Tune
     folder : path
         For checkpoints while the run lasts.
+    keep : bool
+        See :func:`training.fit`.
 
     Returns
     -------
@@ -150,6 +152,7 @@ def tune(model, processor, corpus, settings, folder, seed):
         repeat=False,
         shuffle=False,
         description="tuning",
+        keep=keep,
     )
     processor.notes = settings.noted_share > 0
     return tuned, history

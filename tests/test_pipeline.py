@@ -1,5 +1,6 @@
 """Promises of ``llasa_lib.pipeline``: every stage is made once, from what it says, and is whole or absent."""
 
+import errno
 import json
 import shutil
 import threading
@@ -185,7 +186,7 @@ def test_checkpoints_of_another_fingerprint_are_not_resumed(copied, monkeypatch)
     """Each fingerprint trains in a folder of its own."""
     folders = []
     monkeypatch.setattr(
-        pipeline.tuning, "tune", lambda model, processor, corpus, settings, work, seed: folders.append(work)
+        pipeline.tuning, "tune", lambda model, processor, corpus, settings, work, seed, keep: folders.append(work)
     )
     for rank in (3, 4):
         with pytest.raises(TypeError):  # the stub returns no model
@@ -219,6 +220,36 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(copied, monkeypatch
             copied.tune()
     assert steps[0] == 3
     assert (copied.folder / "tune" / "adapter_model.safetensors").read_bytes() == whole
+    assert list((copied.folder / ".work").glob("*")) == []
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "align", "tune"])
+def test_a_disk_that_is_full_when_the_model_is_saved_costs_no_training(copied, monkeypatch, stage):
+    file = copied.folder / stage / ("adapter_model.safetensors" if stage == "tune" else "model.safetensors")
+    whole = file.read_bytes()
+    shutil.rmtree(file.parent)
+    steps = []
+
+    class Count(training.TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            steps.append(state.global_step)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **{**kwargs, "callbacks": [Count()]}))
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline.encoder.LimuBertForPreTraining, "save_pretrained", full)
+        patched.setattr(pipeline.model, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            getattr(copied, stage)()
+    assert not file.parent.exists()
+    taken = len(steps)
+    getattr(copied, stage)()
+    assert taken
+    assert len(steps) == taken, "nothing was trained a second time"
+    assert file.read_bytes() == whole
     assert list((copied.folder / ".work").glob("*")) == []
 
 

@@ -136,6 +136,14 @@ def test_a_finished_run_leaves_no_checkpoint(tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+def test_a_finished_run_that_was_kept_gives_its_model_again_without_a_step(tmp_path, uninterrupted):
+    fit(tmp_path / "work", keep=True)
+    model, history = fit(tmp_path / "work", callbacks=[StopAt(1, interrupt)])
+    torch.testing.assert_close(weights(model), uninterrupted[0], rtol=0, atol=0)
+    assert [row["step"] for row in history] == [row["step"] for row in uninterrupted[1]]
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, callbacks=[StopAt(8, interrupt)])

@@ -65,7 +65,7 @@ class MaskedPretraining(nn.Module):
         return {"imu_values": seen, "mask": mask.to(device), "labels": labels, "hidden": hidden}
 
 
-def pretrain(windows, settings, folder, seed=0, config=None):
+def pretrain(windows, settings, folder, seed=0, config=None, keep=False):
     """Train a LIMU-BERT to fill in hidden spans. No label is read.
 
     Parameters
@@ -75,6 +75,7 @@ def pretrain(windows, settings, folder, seed=0, config=None):
     folder : path; checkpoints live there while training lasts, and an interrupted run resumes.
     seed : int, for weights, order and masks.
     config : LimuBertConfig; the published sizes by default.
+    keep : bool, see :func:`training.fit`.
 
     Returns
     -------
@@ -97,6 +98,7 @@ def pretrain(windows, settings, folder, seed=0, config=None):
         settings,
         seed,
         description="LIMU-BERT",
+        keep=keep,
     )
     return model.eval(), history
 

@@ -240,7 +240,7 @@ def step_seconds(model, processor, corpus, batch_size, seed, repeats=3):
     return statistics.median(seconds[1:])
 
 
-def align(model, processor, corpus, settings, folder, seed, epochs=None, caption_share=None):
+def align(model, processor, corpus, settings, folder, seed, epochs=None, caption_share=None, keep=False):
     """Train the projector in front of the frozen encoder and the frozen language model (chapter 4).
 
     Parameters
@@ -253,6 +253,8 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
         For checkpoints while the run lasts.
     epochs, caption_share : float, optional
         Instead of the profile's.
+    keep : bool
+        See :func:`training.fit`.
 
     Returns
     -------
@@ -285,4 +287,5 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
         repeat=False,  # the samples hold every pass, each with its own choice of question
         shuffle=False,
         description="alignment",
+        keep=keep,
     )

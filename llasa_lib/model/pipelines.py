@@ -39,7 +39,9 @@ class ImuTextToTextPipeline(Pipeline):
     Parameters
     ----------
     model, processor : as for any :class:`transformers.Pipeline`
-        ``transformers.pipeline`` loads both from one folder or hub id, also from the folder of a LoRA adapter.
+        ``transformers.pipeline`` loads both from one folder or hub id. Of a LoRA adapter's folder it takes the adapter
+        and the processor of its *base*, which knows nothing of ``notes``: load with :func:`llasa_lib.model.load`, and
+        pass in both.
 
     Examples
     --------
