@@ -83,3 +83,34 @@ def test_a_corpus_can_be_measured(hapt_windows, tmp_path, capsys):
     assert [row["pairs"] for row in found] == [60, 60, 65]
     assert found[0]["sha256"] == found[1]["sha256"] != found[2]["sha256"]
     assert 0 < found[0]["peak_gb"] < 64
+
+
+@pytest.fixture(scope="module")
+def language():
+    return module("bench_language_model.py")
+
+
+def test_both_ways_of_tuning_learn_the_same_questions(language, smoke_run):
+    corpus, held_out = smoke_run.caption()["train"].select(range(8)), smoke_run.caption()["validation"].select(range(2))
+    row = language.tuning_row(smoke_run, corpus, held_out, pairs=10)
+    assert set(row) == {"plain", "library", "plain loss", "library loss"}
+    assert all(np.isfinite(value) and value > 0 for value in row.values())
+    asked = {}
+    for plain in (True, False):
+        llasa, processor = language.built(smoke_run, corpus, plain)
+        assert processor.tokens_per_window == 120 if plain else processor.tokens_per_window < 20
+        batches = language.batches(llasa, processor, corpus, plain, 10, language.TURNS)
+        assert {len(batch["labels"]) for batch in batches} == {10 if plain else 2}
+        taught = torch.cat([batch["labels"][batch["labels"] != -100] for batch in batches])
+        asked[plain] = taught.sort().values
+    assert torch.equal(asked[True], asked[False]), "as many answers, and the same ones"
+
+
+def test_both_ways_of_answering_give_the_same(language, smoke_run):
+    llasa, processor = smoke_run.tune()
+    windows = smoke_run.prepare()["test"].select(range(6))
+    for name, unit, rates, same in language.answering_rows(llasa, processor, windows, repeats=1, tokens=4):
+        assert name in language.LIMITS
+        assert unit.endswith("/s")
+        assert min(rates.values()) > 0
+        assert same, name
