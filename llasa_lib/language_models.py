@@ -167,7 +167,7 @@ def load_model(name=SMOLLM2, dtype=None, quantize=False):
     dtype : torch.dtype, optional
         Default: what the machine does well, see :func:`pick_dtype`.
     quantize : bool
-        Load in 4 bits with bitsandbytes (a GPU and the extra ``gpu`` needed).
+        Load in 4 bits with bitsandbytes, of the extra ``gpu``.
 
     Returns
     -------

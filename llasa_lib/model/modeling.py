@@ -1,5 +1,6 @@
 """The network: IMU encoder, projector and language model, composed and registered as Transformers does it."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -144,6 +145,18 @@ class LlasaModel(LlasaPreTrainedModel):
         return outputs, features
 
 
+def _carry_quantization(language_model, model):
+    """Say of the whole model how its language model was packed, and that encoder and projector were not.
+
+    Transformers asks the outermost configuration what to pack before it reads weights, and peft the outermost model
+    which kind of layer its adapter stands beside.
+    """
+    packing = copy.deepcopy(language_model.hf_quantizer.quantization_config)
+    packing.llm_int8_skip_modules = ["model.encoder", "model.projector", "lm_head"]
+    model.config.quantization_config = packing
+    model.is_loaded_in_4bit = getattr(language_model, "is_loaded_in_4bit", False)
+
+
 class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
     """A language model that reads windows of motion at its ``<imu>`` tokens (arXiv 2406.14498)."""
 
@@ -223,6 +236,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
             model.model.projector = LlasaProjector(config)
             model.model.projector.apply(model._init_weights)
         model.model.projector.to(language_model.device, torch.float32)
+        if getattr(language_model, "is_quantized", False):
+            _carry_quantization(language_model, model)
         check_fit(language_model, model, empty)
         model.generation_config = language_model.generation_config
         model.generation_config.pad_token_id = processor.tokenizer.pad_token_id

@@ -128,4 +128,6 @@ def _with_adapter(model, folder):
     missing = sorted(get_peft_model_state_dict(tuned).keys() - given)
     if missing:
         raise ValueError(f"no weights for {missing[0]}")
+    if getattr(model, "is_quantized", False):
+        return tuned.get_base_model()  # four bits have no room for what the adapter adds: it stays beside them
     return tuned.merge_and_unload()
