@@ -72,6 +72,7 @@ class Pipeline:
     def __init__(self, profile=None, folder=None):
         self.profile = profile if isinstance(profile, profiles.Profile) else profiles.load(profile)
         self.folder = Path(folder) if folder else files.root() / "artifacts" / self.profile.name
+        self._taught = None
 
     # --- the stages -----------------------------------------------------------------------------------------------
 
@@ -233,10 +234,13 @@ class Pipeline:
 
     def _lessons(self):
         """The training corpus of alignment and tuning, with the copies that the profile asks for."""
-        settings = self.profile.align
-        return questions.add_carried(
-            self.caption()["train"], settings.copies, settings.copy_turn, settings.copy_mirror, self.profile.seed
-        )
+        made_from, settings = self.fingerprint("caption"), self.profile.align
+        if self._taught is None or self._taught[0] != made_from:  # measuring the copies takes a quarter of a minute
+            corpus = questions.add_carried(
+                self.caption()["train"], settings.copies, settings.copy_turn, settings.copy_mirror, self.profile.seed
+            )
+            self._taught = made_from, corpus
+        return self._taught[1]
 
     def _build(self, settings):
         """A fresh model and processor under the settings of an alignment, and the training corpus."""
