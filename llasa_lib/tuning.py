@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from . import captions, questions, signals, training
 from .errors import ModelError
-from .model import Conversations, collate, read_once, with_notes
+from .model import Conversations, collate, freeze_mask_token, read_once, with_notes
 
 
 def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
@@ -83,9 +83,14 @@ def add_adapter(model, settings):
     Raises
     ------
     ModelError
-        If the language model has no layer of the profile's ``targets``: families name them differently.
+        If the language model has no layer of the profile's ``targets``: families name them differently. If the encoder
+        is to learn and no token is made of what it says.
     """
     training.freeze(model)
+    # What peft adds is float32; what is trained beside it may have been loaded in half precision.
+    model.model.projector.to(torch.float32)
+    if settings.encoder_learning_rate:
+        model.model.thaw_encoder()
     targets = "|".join(settings.targets)
     inner = model.model.language_model
     kinds = (torch.nn.Linear, Conv1D)  # GPT-2 writes its layers the other way round
@@ -104,7 +109,9 @@ def add_adapter(model, settings):
         modules_to_save=["projector", *(["encoder"] if settings.encoder_learning_rate else [])],
         task_type=None,
     )
-    return get_peft_model(model, config)
+    tuned = get_peft_model(model, config)
+    freeze_mask_token(tuned)  # peft thaws its copy of the encoder as a whole
+    return tuned
 
 
 def tune(model, processor, corpus, settings, folder, seed, keep=False):

@@ -5,9 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+from test_evaluation import one_pass
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
-from llasa_lib import language_models, model, profiles, signals, tuning
+from llasa_lib import evaluation, language_models, model, profiles, signals, tuning
 from llasa_lib.encoder import LimuBertConfig, LimuBertModel
 from llasa_lib.errors import ModelError
 from llasa_lib.model import LlasaForConditionalGeneration, LlasaProcessor
@@ -233,6 +234,28 @@ def test_soft_tokens_are_as_loud_as_the_words_that_the_layers_see(tokenizer, imu
         words = llasa.get_input_embeddings()(torch.arange(len(tokenizer)))
         soft = llasa.get_imu_features(inputs["imu_values"], inputs["imu_summary"])
     torch.testing.assert_close(soft.square().mean().sqrt(), words.square().mean().sqrt(), rtol=0.05, atol=0)
+
+
+LABELS = ["The person is walking.", "The person is sitting down.", "The person is very quickly climbing stairs."]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "labels"),
+    [
+        ("mistral", {}, LABELS),
+        ("gemma2", {"initializer_range": 0.02}, LABELS),
+        ("gemma3_text", {}, LABELS),
+        ("phi3", {}, LABELS),
+        ("llama", {"max_position_embeddings": 64}, [f"The person is number {n}." for n in range(28)]),
+    ],
+    ids=["mistral", "gemma2", "gemma3", "phi3", "labels that fill the context"],
+)
+def test_labels_score_as_in_passes_of_their_own(name, settings, labels, tokenizer, imu):
+    """Also where attention slides past the prompt, and where all labels together are longer than the context."""
+    llasa, processor = joined(text_model(name, tokenizer, **settings), tokenizer)
+    scores = evaluation.score_labels(llasa, processor, imu[:2], QUESTION, labels, progress=False)
+    apart = [[one_pass(llasa, processor, window, label) for label in labels] for window in imu[:2]]
+    np.testing.assert_allclose(scores, apart, atol=1e-3)
 
 
 # --- several windows, several answers -------------------------------------------------------------------------------

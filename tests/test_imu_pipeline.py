@@ -57,15 +57,27 @@ def test_one_window_and_one_question_give_one_record(ask, tiny_llasa, imu):
     assert ask(imu[0].tolist(), QUESTION, **SHORT) == expected
 
 
-def test_a_file_is_read_as_the_processor_reads_it(ask, tiny_llasa, imu, tmp_path):
-    path = tmp_path / "own.csv"
+@pytest.fixture
+def path(imu, tmp_path):
+    """The first window as a file."""
     window = np.vstack([imu[0], imu[0][-1:]])
     table = np.column_stack([np.arange(len(window)) / 20.0, window])
     names = "time,acc_x,acc_y,acc_z,gyro_x,gyro_y,gyro_z"
-    np.savetxt(path, table, delimiter=",", header=names, comments="")
+    np.savetxt(tmp_path / "own.csv", table, delimiter=",", header=names, comments="")
+    return tmp_path / "own.csv"
+
+
+def test_a_file_is_read_as_the_processor_reads_it(ask, tiny_llasa, path):
     assert recordings.read(path).acceleration.shape[1] == 3
     for form in (path, str(path)):
         assert ask(form, QUESTION, **SHORT) == records(QUESTION, by_hand(tiny_llasa, str(path), QUESTION))
+
+
+def test_a_file_and_an_array_may_stand_in_one_group(ask, tiny_llasa, imu, path):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=[[path, imu[1]], [imu[2]]], text=[OTHER, OTHER])
+    expected = processor.answers(llasa.generate(**inputs, **SHORT), inputs)
+    assert ask([[path, imu[1]], [imu[2]]], OTHER, **SHORT) == [records(OTHER, [answer]) for answer in expected]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])

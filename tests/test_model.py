@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -99,7 +100,9 @@ def test_the_statistics_of_the_training_windows_are_standardised(processor, hapt
 
 def test_a_statistic_that_never_changes_is_not_divided_by_zero(imu):
     extractor = model.ImuFeatureExtractor().fit(np.repeat(imu[:1], 4, axis=0))
-    assert torch.isfinite(extractor(imu)["imu_summary"]).all()
+    summary = extractor(imu)["imu_summary"]
+    assert torch.isfinite(summary).all()
+    assert torch.isfinite(summary.half()).all(), "nor by next to nothing"
 
 
 def test_acceleration_in_g_is_refused_with_the_factor(processor, imu):
@@ -320,6 +323,17 @@ def test_generating_with_and_without_a_cache_gives_the_same_tokens(tiny_llasa, i
     assert torch.equal(cached, llasa.generate(**inputs, **options, use_cache=False))
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_states_of_the_encoder_stand_in_for_the_windows_in_an_answer_too(tiny_llasa, imu, beams):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:2], text=QUESTION)
+    options = {"max_new_tokens": 6, "do_sample": False, "num_beams": beams}
+    expected = llasa.generate(**inputs, **options)
+    values = inputs.pop("imu_values")
+    states = llasa.model.encoder(imu_values=values).last_hidden_state
+    assert torch.equal(llasa.generate(**inputs, imu_states=states, **options), expected)
+
+
 def test_vectors_made_by_hand_can_be_generated_from(tiny_llasa, imu):
     llasa, processor = tiny_llasa
     inputs = processor(imu=imu[:1], text=QUESTION)
@@ -371,6 +385,16 @@ def test_a_saved_model_comes_back_with_the_same_logits(tiny_llasa, imu, tmp_path
     torch.testing.assert_close(back(**again).logits, llasa(**inputs).logits)
     assert its_processor.tokenizer.padding_side == "left"
     assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing half-written may lie beside it"
+
+
+def test_no_saved_file_names_a_folder_of_this_machine(llasa, processor, tmp_path):
+    llasa.save_pretrained(tmp_path / "parts")
+    for part in (llasa.config.encoder_config, llasa.config.text_config):
+        part._name_or_path = str(tmp_path / "parts")  # as if the parts had been loaded from there
+    config = model.LlasaConfig(encoder_config=llasa.config.encoder_config, text_config=llasa.config.text_config)
+    assert str(tmp_path) not in json.dumps(config.to_dict())
+    model.save(tuning.add_adapter(llasa, TUNE), processor, tmp_path / "tune")
+    assert not (tmp_path / "tune" / "README.md").exists()
 
 
 def test_the_auto_classes_know_the_model(tiny_llasa, imu, tmp_path):

@@ -1,5 +1,6 @@
 """What a reader can get wrong with a model: each ends in one sentence that says what to do."""
 
+import copy
 import json
 import shutil
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from llasa_lib import language_models, model, profiles, signals, tuning
 from llasa_lib.errors import ModelError
-from llasa_lib.model import LlasaForConditionalGeneration
+from llasa_lib.model import LlasaConfig, LlasaForConditionalGeneration, bases
 
 TUNE = profiles.load("smoke").tune
 QUESTION = "What is the person doing?"
@@ -125,6 +126,43 @@ def test_the_default_length_of_an_answer_is_cut_at_the_context(llasa, recwarn):
         llasa.generate(input_ids=torch.full((1, 512), 5))
 
 
+def test_windows_beside_vectors_are_refused(llasa, tiny_llasa, imu):
+    inputs = tiny_llasa[1](imu=imu[0], text=QUESTION)
+    vectors = llasa.get_input_embeddings()(inputs.pop("input_ids"))
+    with pytest.raises(ModelError, match="Windows need input_ids"):
+        llasa(inputs_embeds=vectors, **inputs)
+
+
+def test_windows_without_their_statistics_are_refused(llasa, tiny_llasa, imu):
+    inputs = tiny_llasa[1](imu=imu[0], text=QUESTION)
+    inputs.pop("imu_summary")
+    with pytest.raises(ModelError, match="imu_summary is missing"):
+        llasa(**inputs)
+
+
+def test_a_prompt_is_not_read_in_pieces(llasa, tiny_llasa, imu):
+    inputs = tiny_llasa[1](imu=imu[0], text=QUESTION)
+    with pytest.raises(ModelError, match="leave out prefill_chunk_size"):
+        llasa.generate(**inputs, max_new_tokens=2, prefill_chunk_size=8)
+
+
+@pytest.mark.parametrize(("steps", "summary"), [(0, 0), (-8, 4), (8, -1)])
+def test_a_window_without_a_token_is_refused(steps, summary):
+    with pytest.raises(ModelError, match="give a window no token"):
+        LlasaConfig(steps_per_token=steps, summary_tokens=summary)
+
+
+def test_a_chat_template_that_rewrites_earlier_turns_is_refused(tiny_llasa):
+    processor = copy.deepcopy(tiny_llasa[1])
+    processor.chat_template = processor.tokenizer.chat_template = (
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + ': ' }}"
+        "{% if loop.last %}{{ '<think></think>' }}{% endif %}{{ message['content'] + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}"
+    )
+    with pytest.raises(ModelError, match="writes earlier turns in another way"):
+        processor.conversation([("What is it?", "A walk."), ("Why?", "It moves.")])
+
+
 # --- adapters -----------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +171,12 @@ def test_an_adapter_finds_its_base_beside_it_and_where_it_was_trained(stages, co
     shutil.copytree(copied / "tune", tmp_path / "alone")
     rename_base(tmp_path / "alone", stages / "align")
     assert model.load(tmp_path / "alone")[0]
+
+
+def test_an_adapter_of_a_model_on_the_hub_does_not_take_its_neighbour(copied):
+    (copied / "tune" / bases.NOTE).unlink()
+    rename_base(copied / "tune", "somebody/llasa")
+    assert bases.find(copied / "tune") == "somebody/llasa"
 
 
 def test_an_adapter_without_any_base_says_where_it_looked(copied, tmp_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from llasa_lib import captions, language_models, model, profiles, questions, signals, training, tuning
+from llasa_lib import captions, encoder, language_models, model, profiles, questions, signals, training, tuning
+from llasa_lib.errors import ModelError
 
 TUNE = profiles.load("smoke").tune
 QUESTION = questions.RECOGNITION_QUESTION
@@ -60,6 +61,43 @@ def test_an_untrained_adapter_changes_no_logit(tiny_llasa, adapted, hapt_windows
     llasa, processor = tiny_llasa
     inputs = processor(imu=hapt_windows[0], text=QUESTION)
     torch.testing.assert_close(adapted.eval()(**inputs).logits, llasa(**inputs).logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_is_trained_is_float32_however_the_model_was_loaded(llasa, dtype):
+    """A projector in float16 cannot be unscaled, and in bfloat16 small steps are lost."""
+    update = {"encoder_learning_rate": 1e-4}
+    tuned = tuning.add_adapter(llasa.to(dtype), TUNE.model_copy(update=update))
+    kinds = {value.requires_grad: set() for value in tuned.parameters()}
+    for value in tuned.parameters():
+        kinds[value.requires_grad].add(value.dtype)
+    assert kinds[True] == {torch.float32}
+    assert dtype in kinds[False]
+
+
+def test_a_thawed_encoder_trains_only_what_gets_a_gradient(corpus, hapt_windows, tmp_path):
+    """DDP waits for the gradient of every trained weight, and the mask token of pretraining gets none."""
+    network = profiles.load("smoke").encoder.network.model_copy(update={"mask_token": True})
+    torch.manual_seed(0)
+    limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig(**network.model_dump()))
+    imu = signals.to_array(hapt_windows)
+    llasa, processor = model.build(limu_bert, imu, profiles.load("smoke").language_model, 24, 4, True)
+    tuned = tuning.add_adapter(llasa, TUNE.model_copy(update={"encoder_learning_rate": 1e-4})).train()
+    trained = {name: value for name, value in tuned.named_parameters() if value.requires_grad}
+    assert any("encoder" in name for name in trained)
+    samples = tuning.tuning_samples(corpus.select(range(2)), 2, 1, seed=0)
+    data = model.Conversations(processor, signals.to_array(corpus), samples, 2, seed=0)
+    batch = model.collate([data[n] for n in range(2)], processor.tokenizer.pad_token_id)
+    tuned(**batch).loss.backward()
+    assert [name for name, value in trained.items() if value.grad is None] == []
+
+
+def test_an_encoder_that_no_token_is_made_of_cannot_be_thawed(hapt_windows):
+    smoke = profiles.load("smoke")
+    limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig())
+    llasa, _ = model.build(limu_bert, signals.to_array(hapt_windows), smoke.language_model, 0, 4)
+    with pytest.raises(ModelError, match="encoder_learning_rate is set, but steps_per_token is 0"):
+        tuning.add_adapter(llasa, TUNE.model_copy(update={"encoder_learning_rate": 1e-4}))
 
 
 # --- what it learns from ------------------------------------------------------------------------------------------

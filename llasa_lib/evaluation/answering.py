@@ -116,13 +116,18 @@ def _score_batch(model, inputs, replies):
     scores = common[:, None] + predicted[:, -1][:, [end[0] for end in ends]]  # (B, K)
     if max(map(len, ends)) == 1:
         return scores
+    room, longest = model.config.context, max(map(len, ends))
+    sliding = any(getattr(layer, "is_sliding", False) for layer in read.past_key_values.layers)
+    if sliding or (room and mask.shape[1] + sum(map(len, ends)) - len(ends) > room >= mask.shape[1] + longest - 1):
+        return scores + _score_apart(model, mask, ends, read.past_key_values)
     # The last token of an ending is predicted, and never read.
     places = [(k, d) for k, end in enumerate(ends) for d in range(len(end) - 1)]
     tokens, following = (torch.tensor([ends[k][d + n] for k, d in places], device=device) for n in (0, 1))  # (S,)
     branch, depth = torch.tensor(places, device=device).T
     own = (branch[:, None] == branch) & (depth[:, None] >= depth)  # (S, S)
     seen = torch.cat([mask.bool()[:, None].expand(-1, len(tokens), -1), own.expand(prompts, -1, -1)], dim=2)
-    blocked = torch.zeros(seen.shape, dtype=model.dtype, device=device).masked_fill(~seen, torch.finfo(model.dtype).min)
+    dtype = read.logits.dtype  # the language model's; model.dtype is that of the encoder
+    blocked = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, torch.finfo(dtype).min)
     output = model(
         input_ids=tokens.expand(prompts, -1),
         attention_mask=blocked[:, None],  # (B, 1, S, P + S), added to the attention's scores
@@ -132,6 +137,32 @@ def _score_batch(model, inputs, replies):
     )
     rest = output.logits.float().log_softmax(-1).gather(2, following.expand(prompts, -1)[..., None]).squeeze(2)
     return scores.index_add(1, branch, rest)
+
+
+def _score_apart(model, mask, ends, cache):
+    """Scores (B, K) of the endings behind their first token, a row for each.
+
+    A window of attention that slides makes masks of its own, and side by side the endings may be too long together.
+    """
+    longest, rows = max(map(len, ends)) - 1, len(mask)
+
+    def table(part, fill):
+        filled = [part(end) + [fill] * (longest + 1 - len(end)) for end in ends]
+        return torch.tensor(filled, device=mask.device).repeat(rows, 1)  # (B * K, L)
+
+    read, following = table(lambda end: end[:-1], 0), table(lambda end: end[1:], 0)
+    kept = table(lambda end: [1] * (len(end) - 1), 0)
+    cache.batch_repeat_interleave(len(ends))
+    mask = mask.repeat_interleave(len(ends), 0)
+    output = model(
+        input_ids=read,
+        attention_mask=torch.cat([mask, kept], dim=1),
+        position_ids=mask.sum(1, keepdim=True) + torch.arange(longest, device=mask.device),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    rest = output.logits.float().log_softmax(-1).gather(2, following[..., None]).squeeze(2)
+    return (rest * kept).sum(1).view(rows, -1)
 
 
 def _common_prefix(rows, spare=1):

@@ -27,7 +27,13 @@ from llasa_lib.model.alignment import (
 )
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.conversations import Conversations, collate, read_once
-from llasa_lib.model.modeling import LlasaForConditionalGeneration, LlasaModel, LlasaOutput, LlasaPreTrainedModel
+from llasa_lib.model.modeling import (
+    LlasaForConditionalGeneration,
+    LlasaModel,
+    LlasaOutput,
+    LlasaPreTrainedModel,
+    freeze_mask_token,
+)
 from llasa_lib.model.pipelines import ImuTextToTextPipeline
 from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_notes
 from llasa_lib.model.projectors import LlasaProjector
@@ -51,6 +57,7 @@ __all__ = [
     "alignment_samples",
     "build",
     "collate",
+    "freeze_mask_token",
     "load",
     "nearest_words",
     "read_once",

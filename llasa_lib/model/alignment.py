@@ -69,6 +69,8 @@ def build(
     text_model, tokenizer = language_models.load(
         language_model.name, chat=language_model.chat, quantize=language_model.quantize
     )
+    if not language_model.quantize and processes.count() == 1:  # a launcher's engine places the model itself
+        text_model = text_model.to(language_models.pick_device())
     processor = LlasaProcessor(ImuFeatureExtractor(length=train_imu.shape[1]).fit(train_imu), tokenizer)
     model = LlasaForConditionalGeneration.from_parts(
         imu_encoder, text_model, processor, steps_per_token, summary_tokens, standardise, seed, projector
@@ -236,6 +238,8 @@ def step_seconds(model, processor, corpus, batch_size, seed, repeats=3):
         started = time.perf_counter()
         model(**batch).loss.backward()
         model.zero_grad(set_to_none=True)
+        if model.device.type != "cpu":
+            torch.accelerator.synchronize()  # a GPU answers before it has finished
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
 
@@ -271,7 +275,7 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
     model.model.projector.requires_grad_(True)
     groups = {}
     if settings.encoder_learning_rate:
-        model.model.encoder.requires_grad_(True)
+        model.model.thaw_encoder()
         sensor = read_once(model, processor, signals.to_array(corpus))
         groups["model.encoder"] = settings.encoder_learning_rate
     targets, wanted = _targets(model, processor, corpus)

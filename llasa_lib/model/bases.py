@@ -67,7 +67,8 @@ def find(folder):
             return named
         raise OSError(f"its base model is neither at {folder.parent / 'align'} nor at {named}")
     if not (folder / NOTE).exists():
-        return found[0]
+        # Without a note the base came from the hub: a neighbour would be another model.
+        return found[0] if not named or Path(named).is_absolute() or _is_model(named) else named
     wanted = json.loads((folder / NOTE).read_text(encoding="utf-8"))["fingerprint"]
     for base in found:
         if fingerprint(base) == wanted:

@@ -59,6 +59,13 @@ class LlasaConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         # Whether input and output embeddings are one matrix is the language model's property.
         self.tie_word_embeddings = bool(self.text_config.tie_word_embeddings)
+        for part in (self.encoder_config, self.text_config):
+            part._name_or_path = ""  # a path on the machine where the parts were joined
+        if min(self.steps_per_token, self.summary_tokens) < 0 or not self.steps_per_token + self.summary_tokens:
+            raise ModelError(
+                f"steps_per_token={self.steps_per_token} and summary_tokens={self.summary_tokens} give a window no "
+                "token. Set at least one of them above 0, and none below."
+            )
         if self.steps_per_token and self.encoder_config.max_position_embeddings % self.steps_per_token:
             raise ModelError(
                 f"steps_per_token={self.steps_per_token} does not divide the window's "

@@ -89,12 +89,30 @@ class LlasaModel(LlasaPreTrainedModel):
         frozen need not run again at every step.
         """
         dtype = self.projector_dtype()
+        if imu_summary is None and self.config.summary_tokens:
+            raise ModelError("imu_summary is missing: give the model all that the processor returns.")
+        summary = None if imu_summary is None else imu_summary.to(dtype)
         if not self.config.steps_per_token:
-            return self.projector(None, imu_summary.to(dtype))
+            return self.projector(None, summary)
         if imu_states is None:
             # The window as it comes: rounded to half precision it would hold no sway of somebody who stands.
             imu_states = self.encoder(imu_values=imu_values).last_hidden_state
-        return self.projector(imu_states.to(dtype), imu_summary.to(dtype))
+        return self.projector(imu_states.to(dtype), summary)
+
+    def thaw_encoder(self):
+        """Let the encoder learn along, at full precision.
+
+        Raises
+        ------
+        ModelError
+            If no token is made of what it says.
+        """
+        if not self.config.steps_per_token:
+            raise ModelError(
+                "encoder_learning_rate is set, but steps_per_token is 0: no token is made of what the encoder says, so "
+                "it cannot learn. Set one of them differently."
+            )
+        freeze_mask_token(self.encoder.to(torch.float32).requires_grad_(True))
 
     def projector_dtype(self):
         return next(self.projector.parameters()).dtype
@@ -127,6 +145,11 @@ class LlasaModel(LlasaPreTrainedModel):
                 f"the language model's context holds {context}. Shorten the text or ask about fewer windows."
             )
         if imu_values is not None or imu_states is not None:
+            if input_ids is None:
+                raise ModelError(
+                    "Windows need input_ids, which say where their tokens stand. Beside inputs_embeds, put what "
+                    "get_imu_features makes of them in its place yourself."
+                )
             features = self.get_imu_features(imu_values, imu_summary, imu_states).to(inputs_embeds.dtype)
             mask = input_ids == self.config.imu_token_id  # (B, L)
             if int(mask.sum()) != features.shape[0] * features.shape[1]:
@@ -143,6 +166,13 @@ class LlasaModel(LlasaPreTrainedModel):
             **kwargs,
         )
         return outputs, features
+
+
+def freeze_mask_token(encoder):
+    """What stands for hidden steps in pretraining gets no gradient later, and DDP waits for whatever could get one."""
+    for name, parameter in encoder.named_parameters():
+        if name.split(".")[-1] == "mask_token":
+            parameter.requires_grad_(False)
 
 
 def _carry_quantization(language_model, model):
@@ -228,7 +258,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         with torch.random.fork_rng(), torch.device("meta"):
             model = cls(config)
         empty = {name: value.shape for name, value in model.state_dict().items()}
-        model.model.encoder = imu_encoder
+        there = language_model.device  # in four bits it is on the GPU already
+        model.model.encoder = imu_encoder if there.type == "meta" else imu_encoder.to(there)
         model.model.language_model = language_model.base_model
         model.lm_head = language_model.get_output_embeddings()
         with torch.random.fork_rng():
@@ -339,14 +370,21 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         return output if return_dict else output.to_tuple()
 
     def prepare_inputs_for_generation(
-        self, input_ids, imu_values=None, imu_summary=None, inputs_embeds=None, is_first_iteration=False, **kwargs
+        self,
+        input_ids,
+        imu_values=None,
+        imu_summary=None,
+        imu_states=None,
+        inputs_embeds=None,
+        is_first_iteration=False,
+        **kwargs,
     ):
         """The windows are read once, in the first step; later steps have them in the cache."""
         inputs = super().prepare_inputs_for_generation(
             input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs
         )
         if is_first_iteration or not kwargs.get("use_cache", True):
-            inputs["imu_values"], inputs["imu_summary"] = imu_values, imu_summary
+            inputs.update(imu_values=imu_values, imu_summary=imu_summary, imu_states=imu_states)
         return inputs
 
     def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, **kwargs):
@@ -365,6 +403,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
 
     def _prepare_generated_length(self, generation_config, has_default_max_length, inputs_tensor, **kwargs):
         """Refuse to run past the context, where a language model writes on as if nothing had happened."""
+        if generation_config.prefill_chunk_size is not None:
+            raise ModelError("A prompt with windows is read in one piece: leave out prefill_chunk_size.")
         config = super()._prepare_generated_length(
             generation_config=generation_config,
             has_default_max_length=has_default_max_length,

@@ -1,5 +1,6 @@
 """``transformers.pipeline("imu-text-to-text", model=folder)``: questions about windows in one call."""
 
+from numbers import Real
 from pathlib import Path
 
 import datasets
@@ -17,7 +18,15 @@ TASK = "imu-text-to-text"
 
 def _is_window(imu):
     """Whether this is one window: a file, a row, or T x 6 numbers."""
+    if isinstance(imu, (list, tuple)):  # of rows, not a group of windows
+        return bool(imu) and all(map(_is_step, imu))
     return isinstance(imu, (str, Path, dict)) or np.ndim(imu) == 2
+
+
+def _is_step(row):
+    """Whether this is one time step: six numbers."""
+    numbers = all(isinstance(value, Real) for value in row) if isinstance(row, (list, tuple)) else np.ndim(row) == 1
+    return numbers and len(row) == 6
 
 
 def _as_list(imu):
@@ -26,7 +35,7 @@ def _as_list(imu):
         return True, [imu]
     if isinstance(imu, datasets.Dataset):
         return False, list(imu)
-    if isinstance(imu, (list, tuple)) and not all(np.ndim(row) == 1 and len(row) == 6 for row in imu):
+    if isinstance(imu, (list, tuple)) and not all(map(_is_step, imu)):
         return False, list(imu)
     return (True, [imu]) if _is_window(imu) else (False, list(imu))
 

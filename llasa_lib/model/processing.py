@@ -52,8 +52,9 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         """Learn mean and spread of the statistics from training windows, (N, T, 6) in SI units. Returns self."""
         summary = signals.summarise(windows)
         self.summary_mean = summary.mean(0).astype(float).tolist()
-        # A statistic that never changes carries nothing: a floor keeps it from being divided by zero.
-        self.summary_std = np.maximum(summary.std(0), 1e-6).astype(float).tolist()
+        std = summary.std(0)
+        # A statistic that never changed carries nothing: it stays as it is, or its first change would be a million.
+        self.summary_std = np.where(std < 1e-6, 1.0, std).astype(float).tolist()
         return self
 
     def __call__(self, imu, return_tensors="pt", check_units=True):
@@ -264,6 +265,11 @@ class LlasaProcessor(ProcessorMixin):
             asked = self.prompt(flat, windows)
             flat.append(answer)
             answered = self.prompt(flat, windows)
+            if not (asked.startswith(done) and answered.startswith(asked)):
+                raise ModelError(
+                    "The chat template writes earlier turns in another way than the last one, so a conversation cannot "
+                    "be taught turn by turn. Use the template chatml or vicuna."
+                )
             # NOTE: tokenised apart, because at inference the prompt ends where the answer begins.
             before, reply = asked[len(done) :], answered[len(asked) :]
             tail = reply[len(reply.rstrip()) :]

@@ -26,6 +26,9 @@ def save(model, processor, folder):
         try:
             model.save_pretrained(temporary)
             processor.save_pretrained(temporary)
+            (Path(temporary) / "README.md").unlink(
+                missing_ok=True
+            )  # peft's empty model card, with a path of this machine
             bases.note(model, temporary)
         except (OSError, SafetensorError) as error:
             raise ArtifactError(
