@@ -11,7 +11,7 @@
 #   make clean    remove what is built; make distclean also .venv and artifacts
 #
 # LLASA_PROFILE=smoke|cpu|colab|paper chooses the machine (default: cpu, or colab beside a GPU).
-# PYTHON=/path/to/python3.12 chooses the interpreter; WORKERS=4 runs the unit tests in four processes instead of two.
+# PYTHON=/path/to/python3.12 chooses the interpreter; WORKERS=4 runs the tests in four processes instead of two.
 
 SHELL := /bin/sh
 VENV ?= .venv
@@ -49,7 +49,7 @@ unit: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests
 
 notebooks: $(STAMP)
-	LLASA_PROFILE=smoke $(RUN) -m pytest --nbmake --nbmake-timeout=300 --durations=10 book/*.ipynb
+	OMP_NUM_THREADS=1 LLASA_PROFILE=smoke $(RUN) -m pytest -n $(WORKERS) --nbmake --nbmake-timeout=300 --durations=10 book/*.ipynb
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
