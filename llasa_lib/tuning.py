@@ -1,6 +1,6 @@
 """LoRA on question-answer pairs: the aligned model learns to explain itself (chapter 5).
 
-- The adapter is peft's, on the language model's attention; the projector is trained along, at its own learning rate.
+- The adapter is peft's, on the language model's layers; the projector is trained along, at its own learning rate.
 - Several questions about one window are packed into one conversation, so that its sensor tokens are paid for once.
 """
 
