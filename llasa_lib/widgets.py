@@ -109,6 +109,12 @@ def anatomy(imu, names=SHOWN):
     return plots.anatomy(imu, {name: (values[name], signals.FEATURES[name].unit) for name in names})
 
 
+def _known(windows):
+    """Activities that occur among windows, in the book's order."""
+    found = set(windows["activity"])
+    return [name for name in recordings.ACTIVITIES if name in found]
+
+
 def explore(windows):
     """Pick a person, an activity and a moment, and see the window taken apart.
 
@@ -124,8 +130,7 @@ def explore(windows):
     imu, subjects, activities = signals.to_array(windows), np.array(windows["subject"]), np.array(windows["activity"])
     starts = np.array(windows["start"])
     subject = ipywidgets.Dropdown(options=sorted(set(subjects)), description="person")
-    known = [name for name in recordings.ACTIVITIES if name in activities]
-    activity = ipywidgets.Dropdown(options=known, description="activity")
+    activity = ipywidgets.Dropdown(options=_known(windows), description="activity")
     moment = ipywidgets.SelectionSlider(options=[("-", 0)], description="second", continuous_update=False)
 
     def offer(_=None):
@@ -162,7 +167,7 @@ def ask(model, processor, windows, question=questions.RECOGNITION_QUESTION):
     -------
     ipywidgets.Widget
     """
-    imu = signals.to_array(windows)
+    imu, activities = signals.to_array(windows), _known(windows)
     row = ipywidgets.IntSlider(min=0, max=len(imu) - 1, description="window", continuous_update=False)
     field = ipywidgets.Text(value=question, description="question")
     button = ipywidgets.Button(description="Ask", button_style="primary")
@@ -170,9 +175,7 @@ def ask(model, processor, windows, question=questions.RECOGNITION_QUESTION):
 
     def answer(_=None):
         chosen = windows[row.value]
-        reply = asking.ask_windows(
-            model, processor, imu[row.value][None], field.value, list(recordings.ACTIVITIES[:6])
-        )[0]
+        reply = asking.ask_windows(model, processor, imu[row.value][None], field.value, activities)[0]
         with output:
             output.clear_output(wait=True)
             print(f"{reply.answer}\nmeasured: {reply.evidence}\nprobability: {reply.shares_text()}")
