@@ -30,7 +30,7 @@ from llasa_lib.pipeline import Pipeline
 LIMITS = {"tuning": 4.0, "six labels": 4.0, "eight questions": 3.0, "batched generation": 3.0}
 FIRST_ANSWER = {"s": 15.0, "GB": 2.0}
 WORSE = 1.05  # the library's held-out loss may be this much above the plain one, no more
-PAIRS, TURNS, STEPS = 20, 5, 12  # questions per step, questions per packed conversation, steps
+PAIRS, TURNS, STEPS = 20, 5, 8  # questions per step, questions per packed conversation, steps
 QUESTIONS = (
     questions.RECOGNITION_QUESTION,
     "Which measurements support your answer?",
@@ -139,6 +139,7 @@ def six_passes(llasa, processor, windows, sentences):
         data = model.Conversations(
             processor, windows, [(n, [(question, sentence)]) for n in range(len(windows))], 1, seed=0
         )
+        data.samples.sort(key=lambda sample: sample[0])  # they come in an order for training
         batch = model.collate([data[n] for n in range(len(windows))], processor.tokenizer.pad_token_id)
         labels = batch.pop("labels")[:, 1:]
         scores = llasa(**batch).logits[:, :-1].float().log_softmax(-1)
@@ -213,6 +214,15 @@ def main(repeats=3):
     spread = lambda split, n: split.select(np.linspace(0, len(split) - 1, n).astype(int))
     print(f"{run.profile.language_model.name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
+    tuned = (run.folder / "tune" / "stage.json").exists()
+    # First of all: Linux counts what this process holds when it starts another as that one's peak.
+    if tuned:
+        seconds, memory = first_answer(run)
+        print(f"first answer: {seconds:.1f} s, {memory:.2f} GB")
+        for value, (unit, limit) in zip((seconds, memory), FIRST_ANSWER.items(), strict=True):
+            if value > limit:
+                wrong.append(f"first answer: {value:.2f} {unit} is more than {limit} {unit}.")
+
     def show(name, unit, rates, same, remark=""):
         ratio = rates["library"] / rates["plain"]
         print(f"{name}: plain {rates['plain']:.3g}, library {rates['library']:.3g} {unit} ({ratio:.2f} times){remark}")
@@ -226,16 +236,9 @@ def main(repeats=3):
     remark = f"; loss on held-out answers {losses[0]:.3f} against {losses[1]:.3f}"
     show("tuning", "questions/s", row, losses[0] <= WORSE * losses[1], remark)
 
-    tuned = (run.folder / "tune" / "stage.json").exists()
     llasa, processor = model.load(run.folder / "tune") if tuned else built(run, splits["train"], plain=False)
     for name, unit, rates, same in answering_rows(llasa.eval(), processor, spread(splits["test"], 16), repeats):
         show(name, unit, rates, same)
-    if tuned:
-        seconds, memory = first_answer(run)
-        print(f"first answer: {seconds:.1f} s, {memory:.2f} GB")
-        for value, (unit, limit) in zip((seconds, memory), FIRST_ANSWER.items(), strict=True):
-            if value > limit:
-                wrong.append(f"first answer: {value:.2f} {unit} is more than {limit} {unit}.")
     print(*wrong, sep="\n", file=sys.stderr)
     return min(len(wrong), 1)
 

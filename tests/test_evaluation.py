@@ -200,6 +200,28 @@ def test_scores_are_those_of_separate_passes_however_the_sentences_overlap(tiny_
     np.testing.assert_allclose(scores, apart, atol=1e-4)
 
 
+def test_answers_that_have_ended_are_not_written_on_and_the_others_are(llasa, tiny_llasa, imu, monkeypatch):
+    model, processor = llasa, tiny_llasa[1]
+    torch.manual_seed(0)
+    model.lm_head = torch.nn.Linear(model.config.text_config.hidden_size, len(processor.tokenizer), bias=False)
+    ask = lambda windows: evaluation.answers(model, processor, windows, QUESTION, max_new_tokens=20, progress=False)
+    inputs = processor(imu=imu, text=QUESTION)
+    spoken = model.generate(**inputs, max_new_tokens=20, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+    # One answer ends early, another late, where both say something that no other answer says before.
+    monkeypatch.setattr(model.generation_config, "eos_token_id", [int(spoken[0, 2]), int(spoken[1, 14])])
+    apart, sizes, generate = [ask(one[None])[0] for one in imu], [], type(model).generate
+
+    def count(self, **given):
+        sizes.append(len(given["input_ids"]))
+        return generate(self, **given)
+
+    monkeypatch.setattr(type(model), "generate", count)
+    assert ask(imu) == apart
+    assert sizes[0] == len(imu)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < len(imu)
+
+
 @pytest.mark.parametrize("notes", [False, True])
 def test_questions_about_one_window_are_answered_as_if_asked_one_by_one(llasa, tiny_llasa, imu, notes):
     model, processor = llasa, tiny_llasa[1]

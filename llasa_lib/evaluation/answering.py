@@ -11,6 +11,7 @@ from .. import questions
 from ..errors import ModelError
 
 UNCLEAR = "unclear"
+ROUND = 6  # tokens between two looks at which answers have ended
 # A name right behind one of these is ruled out, not named: "not walking", "rather than sitting", "isn't really lying".
 _NEGATION = r"(?:\b(?:not|no|never|neither|nor|without|rather than|instead of)|n['’]t)\s+(?:\w+\s+)?"
 
@@ -48,9 +49,44 @@ def answers(
     for batch in _batches(pairs, batch_size, "answering", progress):
         imu, text = (list(column) for column in zip(*batch, strict=True))
         inputs = processor(imu=np.stack(imu), text=text, check_units=check_units, notes=notes).to(model.device)
-        generated = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        texts += processor.answers(generated, inputs)
+        texts += processor.answers(_greedy(model, processor, inputs, max_new_tokens), inputs)
     return texts
+
+
+def _greedy(model, processor, inputs, max_new_tokens, cache=None):
+    """Prompts and what the model says to them, (B, L), ended rows filled up with padding.
+
+    ``generate`` goes on with ended rows until the longest answer has ended. Here it is called for a few tokens at a
+    time, and rows that have ended are left out of the next call.
+    """
+    prompts = inputs["input_ids"]
+    device, end = prompts.device, model.generation_config.eos_token_id
+    ends = torch.tensor(-1 if end is None else end, device=device).reshape(-1)
+    said = torch.full((len(prompts), max_new_tokens), processor.tokenizer.pad_token_id, device=device)
+    rows, done, given = torch.arange(len(prompts), device=device), 0, dict(inputs)
+    while len(rows) and done < max_new_tokens:
+        length = given["input_ids"].shape[1]
+        made = model.generate(
+            **given,
+            past_key_values=cache,
+            max_new_tokens=min(ROUND, max_new_tokens - done),
+            do_sample=False,
+            use_cache=True,
+            return_dict_in_generate=True,
+        )
+        new, cache = made.sequences[:, length:], made.past_key_values
+        said[rows, done : done + new.shape[1]] = new
+        done += new.shape[1]
+        going = (~torch.isin(new, ends).any(1)).nonzero().squeeze(1)
+        if len(going) < len(rows):
+            cache.batch_select_indices(going)
+        rows, kept = rows[going], given["attention_mask"][going]
+        # The windows are in the cache by now.
+        given = {
+            "input_ids": made.sequences[going],
+            "attention_mask": torch.cat([kept, kept.new_ones(len(going), new.shape[1])], dim=1),
+        }
+    return torch.cat([prompts, said], dim=1)
 
 
 @torch.inference_mode()
@@ -207,8 +243,7 @@ def answers_about(model, processor, window, asked, max_new_tokens=48, notes=Fals
         "input_ids": torch.tensor(ids, device=model.device),
         "attention_mask": torch.tensor(kept, device=model.device),
     }
-    generated = model.generate(**inputs, past_key_values=cache, max_new_tokens=max_new_tokens, do_sample=False)
-    return processor.answers(generated, inputs)
+    return processor.answers(_greedy(model, processor, inputs, max_new_tokens, cache), inputs)
 
 
 def parse_activity(answer, activities):
