@@ -10,6 +10,7 @@
 """
 
 import contextlib
+import functools
 import json
 import shutil
 import time
@@ -72,7 +73,6 @@ class Pipeline:
     def __init__(self, profile=None, folder=None):
         self.profile = profile if isinstance(profile, profiles.Profile) else profiles.load(profile)
         self.folder = Path(folder) if folder else files.root() / "artifacts" / self.profile.name
-        self._taught = None
 
     # --- the stages -----------------------------------------------------------------------------------------------
 
@@ -232,19 +232,20 @@ class Pipeline:
         splits = self.prepare()
         _save_splits(datasets.DatasetDict({k: questions.make_corpus(v) for k, v in splits.items()}), folder)
 
+    @functools.cached_property
     def _lessons(self):
-        """The training corpus of alignment and tuning, with the copies that the profile asks for."""
-        made_from, settings = self.fingerprint("caption"), self.profile.align
-        if self._taught is None or self._taught[0] != made_from:  # measuring the copies takes a quarter of a minute
-            corpus = questions.add_carried(
-                self.caption()["train"], settings.copies, settings.copy_turn, settings.copy_mirror, self.profile.seed
-            )
-            self._taught = made_from, corpus
-        return self._taught[1]
+        """The training corpus of alignment and tuning, with the copies that the profile asks for.
+
+        Kept: measuring the copies takes a quarter of a minute, and every model of a comparison learns from them.
+        """
+        settings = self.profile.align
+        return questions.add_carried(
+            self.caption()["train"], settings.copies, settings.copy_turn, settings.copy_mirror, self.profile.seed
+        )
 
     def _build(self, settings):
         """A fresh model and processor under the settings of an alignment, and the training corpus."""
-        corpus = self._lessons()
+        corpus = self._lessons
         llasa, processor = model.build(
             self.pretrain().limu_bert,
             signals.to_array(corpus),
@@ -309,7 +310,7 @@ class Pipeline:
 
     def _tune(self, folder, work):
         llasa, processor = self.align()
-        corpus = self._lessons()
+        corpus = self._lessons
         tuned, history = tuning.tune(llasa, processor, corpus, self.profile.tune, work, self.profile.seed, keep=True)
         _keep(tuned, processor, history, folder)
 

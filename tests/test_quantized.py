@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from llasa_lib import language_models, model, profiles, questions, signals, training, tuning
 from llasa_lib.encoder import LimuBertConfig, LimuBertModel
@@ -15,20 +14,9 @@ SMOKE = profiles.load("smoke")
 def packed(corpus, tmp_path_factory):
     """A whole model over a Llama in four bits, aligned for a few steps; its processor, and where it was saved."""
     folder = tmp_path_factory.mktemp("packed")
+    for part in language_models.load("tiny"):
+        part.save_pretrained(folder / "llama")
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder / "llama")
-    language_models.load_tokenizer("tiny").save_pretrained(folder / "llama")
     text = SMOKE.language_model.model_copy(update={"name": str(folder / "llama"), "quantize": True})
     encoder = LimuBertModel(LimuBertConfig(**SMOKE.encoder.network.model_dump())).eval()
     llasa, processor = model.build(encoder, signals.to_array(corpus), text, 24, 4, True)

@@ -152,12 +152,12 @@ def _score_batch(model, inputs, replies):
     scores = common[:, None] + predicted[:, -1][:, [end[0] for end in ends]]  # (B, K)
     if max(map(len, ends)) == 1:
         return scores
-    room, longest = model.config.context, max(map(len, ends))
-    sliding = any(getattr(layer, "is_sliding", False) for layer in read.past_key_values.layers)
-    if sliding or (room and mask.shape[1] + sum(map(len, ends)) - len(ends) > room >= mask.shape[1] + longest - 1):
-        return scores + _score_apart(model, mask, ends, read.past_key_values)
     # The last token of an ending is predicted, and never read.
     places = [(k, d) for k, end in enumerate(ends) for d in range(len(end) - 1)]
+    context = model.config.context
+    sliding = any(getattr(layer, "is_sliding", False) for layer in read.past_key_values.layers)
+    if sliding or (context and mask.shape[1] + len(places) > context):
+        return scores + _score_apart(model, mask, ends, read.past_key_values)
     tokens, following = (torch.tensor([ends[k][d + n] for k, d in places], device=device) for n in (0, 1))  # (S,)
     branch, depth = torch.tensor(places, device=device).T
     own = (branch[:, None] == branch) & (depth[:, None] >= depth)  # (S, S)

@@ -26,9 +26,8 @@ def save(model, processor, folder):
         try:
             model.save_pretrained(temporary)
             processor.save_pretrained(temporary)
-            (Path(temporary) / "README.md").unlink(
-                missing_ok=True
-            )  # peft's empty model card, with a path of this machine
+            # peft's model card, empty but for a path of this machine.
+            (Path(temporary) / "README.md").unlink(missing_ok=True)
             bases.note(model, temporary)
         except (OSError, SafetensorError) as error:
             raise ArtifactError(
