@@ -107,7 +107,8 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
         )
     training.quiet()
     model, processor = pipeline.ready(profile)
-    activities = list(recordings.ACTIVITIES[:6])
+    # A model from elsewhere may not say what it was taught.
+    activities = model.config.activities or list(recordings.ACTIVITIES[:6])
     return ask_windows(
         model, processor, signals.to_array(cut)[chosen], question, activities, starts[chosen], max_new_tokens
     )

@@ -85,6 +85,15 @@ def test_a_file_is_asked_window_by_window(hapt_recordings, smoke_home, tmp_path,
     assert [(reply.start, reply.end) for reply in found] == [(6, 12), (12, 18)]
 
 
+def test_the_model_chooses_among_the_activities_it_was_taught(hapt_recordings, tiny_llasa, tmp_path, monkeypatch):
+    llasa, processor = tiny_llasa
+    monkeypatch.setattr(llasa.config, "activities", ["jogging", "biking"])
+    monkeypatch.setattr(asking.pipeline, "ready", lambda profile: (llasa, processor))
+    path = save(hapt_recordings[0], tmp_path / "mine.csv", seconds=8)
+    (reply,) = asking.ask(path, QUESTION, max_new_tokens=2)
+    assert list(reply.shares) == ["jogging", "biking"]
+
+
 def test_a_bad_file_is_told_before_a_model_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("LLASA_HOME", str(tmp_path))
     with pytest.raises(RecordingError, match="no such file"):

@@ -452,6 +452,8 @@ def test_alignment_changes_the_projector_and_not_one_bit_of_the_rest(llasa, proc
     assert digest(llasa.model.projector) != projector
     assert llasa.lm_head.weight is llasa.get_input_embeddings().weight, "tied weights must stay tied"
     assert history[-1]["loss"] < history[0]["loss"]
+    model.save(llasa, processor, tmp_path / "saved")
+    assert model.load(tmp_path / "saved")[0].config.activities == sorted(set(corpus["activity"]))
 
 
 def test_the_gradient_reaches_every_weight_of_the_projector_through_the_frozen_model(llasa, processor, imu):

@@ -3,6 +3,7 @@
 - ``evaluate``: generated and log-probability answers, the zeroed sensor, and three baselines on the same windows.
 - ``answers``: greedy answers to a question, in batches; ``score_labels``: log-probability of every activity's sentence,
   ``answers_about``: several questions about one window; what is shared runs once.
+- ``packed``: the language model's matrices laid out once for products of a few rows, on a CPU.
 - ``check_answers``: the claims of free answers, held against the samples, kind by kind.
 - ``Report``: prints, plots, saves as JSON.
 """
@@ -10,6 +11,7 @@
 from .answering import answers, answers_about, parse_activity, score_activities, score_labels
 from .baselines import Baselines, fit_baselines
 from .claims import check_answers
+from .packing import packed
 from .report import Report, System, bootstrap_interval, macro_f1
 from .run import by_nearest_word, evaluate, validate, zeroed
 
@@ -25,6 +27,7 @@ __all__ = [
     "evaluate",
     "fit_baselines",
     "macro_f1",
+    "packed",
     "parse_activity",
     "score_activities",
     "score_labels",

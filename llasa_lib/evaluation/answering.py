@@ -1,5 +1,6 @@
 """Asking a model about many windows: greedy answers, and log-probabilities of given ones."""
 
+import contextlib
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ from transformers import DynamicCache
 
 from .. import questions
 from ..errors import ModelError
+from .packing import packed
 
 UNCLEAR = "unclear"
 ROUND = 6  # tokens between two looks at which answers have ended
@@ -46,10 +48,12 @@ def answers(
     if len(asked) != len(windows):
         raise ModelError(f"{len(asked)} questions for {len(windows)} windows. Give one for each, or a single one.")
     pairs = list(zip(windows, asked, strict=True))
-    for batch in _batches(pairs, batch_size, "answering", progress):
-        imu, text = (list(column) for column in zip(*batch, strict=True))
-        inputs = processor(imu=np.stack(imu), text=text, check_units=check_units, notes=notes).to(model.device)
-        texts += processor.answers(_greedy(model, processor, inputs, max_new_tokens), inputs)
+    # A single answer is written before the weights are laid out.
+    with packed(model) if len(pairs) > 1 else contextlib.nullcontext():
+        for batch in _batches(pairs, batch_size, "answering", progress):
+            imu, text = (list(column) for column in zip(*batch, strict=True))
+            inputs = processor(imu=np.stack(imu), text=text, check_units=check_units, notes=notes).to(model.device)
+            texts += processor.answers(_greedy(model, processor, inputs, max_new_tokens), inputs)
     return texts
 
 
@@ -243,7 +247,8 @@ def answers_about(model, processor, window, asked, max_new_tokens=48, notes=Fals
         "input_ids": torch.tensor(ids, device=model.device),
         "attention_mask": torch.tensor(kept, device=model.device),
     }
-    return processor.answers(_greedy(model, processor, inputs, max_new_tokens, cache), inputs)
+    with packed(model):
+        return processor.answers(_greedy(model, processor, inputs, max_new_tokens, cache), inputs)
 
 
 def parse_activity(answer, activities):

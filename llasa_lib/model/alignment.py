@@ -279,6 +279,7 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
         sensor = read_once(model, processor, signals.to_array(corpus))
         groups["model.encoder"] = settings.encoder_learning_rate
     targets, wanted = _targets(model, processor, corpus)
+    model.config.activities = sorted(set(corpus["activity"]))
     weight = settings.word_weight / settings.accumulate
     return training.fit(
         _WordsInSight(model, targets, weight) if weight else model,

@@ -34,6 +34,8 @@ class LlasaConfig(PreTrainedConfig):
     standardise : bool
         Standardise encoder states in front of the projector, and give soft tokens the size of word embeddings behind
         it. Published projectors do neither; on small data it is what keeps the projector's output from running away.
+    activities : list of str, optional
+        What alignment taught the model to name.
     """
 
     model_type = "llasa"
@@ -51,6 +53,7 @@ class LlasaConfig(PreTrainedConfig):
     projector: Literal["linear", "mlp2x_gelu", "pool", "resampler"] = "mlp2x_gelu"
     projector_hidden_act: str = "gelu"
     standardise: bool = False
+    activities: list[str] | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
