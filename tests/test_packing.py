@@ -51,6 +51,21 @@ def test_the_layers_are_their_own_again_also_after_an_error():
 
 
 @needs_onednn
+def test_no_layer_stays_packed_if_the_memory_ends_halfway(monkeypatch):
+    model, pack = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)), torch.ops.mkldnn._reorder_linear_weight
+
+    def until_full(weight):
+        if len(weight) == 4:
+            raise RuntimeError("not enough memory")
+        return pack(weight)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", until_full)
+    with pytest.raises(RuntimeError, match="not enough memory"), packed(model):
+        pass
+    assert not forwards(model)
+
+
+@needs_onednn
 def test_packing_twice_packs_once_and_the_outer_one_lasts():
     model = nn.Sequential(nn.Linear(8, 8))
     with packed(model):

@@ -33,13 +33,13 @@ def packed(model):
         Its weights must not change within the context.
     """
     layers = _packable(model)
-    for layer in layers:
-        layer.forward = functools.partial(_linear, layer, _packed_weight(layer))
     try:
+        for layer in layers:
+            layer.forward = functools.partial(_linear, layer, _packed_weight(layer))
         yield
     finally:
         for layer in layers:
-            del layer.forward
+            vars(layer).pop("forward", None)
 
 
 def available():
