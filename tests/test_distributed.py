@@ -133,6 +133,13 @@ def test_a_checkpoint_of_several_processes_is_of_whole_weights(launched, one):
     assert {name: value.shape for name, value in saved.items()} == {n: value.shape for n, value in one[0].items()}
 
 
+def test_nan_in_one_process_ends_all_of_them_with_the_last_good_checkpoint(launched):
+    for mine in launched.found:
+        told, kept = mine["spoilt"]
+        assert told.startswith("The loss became nan at step 8.")
+        assert kept == ["checkpoint-5"]
+
+
 def test_fsdp_keeps_a_part_of_each_weight_in_each_process(launched, one):
     whole = sum(value.numel() for value in one[0].values())
     parts = [mine["numbers"] for mine in launched.found]

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from llasa_lib import language_models, processes, profiles, training
+from llasa_lib.errors import ModelError
 
 SETTINGS = profiles.Training(epochs=2, batch_size=4, learning_rate=1e-2)
 SAMPLES = 21  # the last batch of an epoch has one sample: one of two processes gets none
@@ -52,6 +53,16 @@ class Stop(TrainerCallback):
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == 8:
             raise KeyboardInterrupt
+
+
+class Spoil(TrainerCallback):
+    """What one process holds of the weights becomes NaN."""
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        if state.global_step == 7 and processes.rank() == 1:
+            with torch.no_grad():
+                for part in (getattr(p, "to_local", lambda p=p: p)() for p in model.parameters() if p.requires_grad):
+                    part.fill_(float("nan"))
 
 
 class Look(TrainerCallback):
@@ -99,6 +110,10 @@ def main(folder, profile):
         if processes.is_main():
             save_file(trained(model), folder / f"{name}.safetensors")
     found["begins"] = look.begins
+    try:
+        fit(folder / "work" / "spoilt", callbacks=[Spoil()])
+    except ModelError as error:
+        found["spoilt"] = [str(error), sorted(path.name for path in (folder / "work" / "spoilt").iterdir())]
     model, found["in order"] = fit(folder / "work" / "order", shuffle=False)
     (folder / f"found-{processes.rank()}.json").write_text(json.dumps({**found, "numbers": look.numbers}))
     processes.agree()
