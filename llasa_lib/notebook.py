@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from . import plots, training
-from .pipeline import Pipeline
+from .pipeline import Pipeline, one_blas_thread
 
 
 def setup(profile=None):
@@ -31,6 +31,7 @@ def setup(profile=None):
     torch.manual_seed(run.profile.seed)
     plots.use_style()
     training.quiet()
+    one_blas_thread()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # Progress bars that are redrawn fill a built page with hundreds of lines.
     os.environ.setdefault("TQDM_MININTERVAL", "5")

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from filelock import FileLock
 from safetensors import SafetensorError
+from threadpoolctl import ThreadpoolController
 
 from . import (
     encoder,
@@ -373,7 +374,7 @@ class Pipeline:
         started = time.perf_counter()
         for killed in self.folder.glob(f".{name}.*.partial"):  # the lock is ours: nobody writes there any more
             shutil.rmtree(killed, ignore_errors=True)
-        with files.atomic(target) as temporary:
+        with files.atomic(target) as temporary, one_blas_thread():
             temporary.mkdir(parents=True)
             make(temporary, work)
             seconds = time.perf_counter() - started
@@ -386,6 +387,15 @@ class Pipeline:
             return _read_json(self.folder / name / "stage.json")["fingerprint"]
         except (ArtifactError, KeyError):
             return None
+
+
+def one_blas_thread():
+    """One thread for the OpenBLAS inside NumPy and SciPy: from now on, or as long as a ``with`` lasts.
+
+    What scikit-learn multiplies here is small, and two threads wait for each other ten times as long as they compute.
+    torch multiplies with a library of its own.
+    """
+    return ThreadpoolController().select(prefix="libscipy_openblas").limit(limits=1)
 
 
 def _make_alone(profile, folder, name):

@@ -6,6 +6,7 @@ import shutil
 import threading
 
 import pytest
+import threadpoolctl
 import yaml
 
 from llasa_lib import evaluation, files, pipeline, profiles, signals, training
@@ -135,6 +136,20 @@ def test_changed_code_makes_its_stage_and_all_after_it_again(makers, tmp_path, m
     source.write_text(source.read_text(encoding="utf-8") + "\nMORE = 1\n", encoding="utf-8")
     run.evaluate()
     assert makers == ["caption", "align", "tune", "evaluate"]
+
+
+def test_numpy_multiplies_with_one_thread_while_a_stage_is_made(makers, tmp_path, monkeypatch):
+    def threads():
+        return [info["num_threads"] for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
+
+    seen = []
+    monkeypatch.setattr(Pipeline, "_prepare", lambda *_: seen.append(threads()))
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = threads()
+        Pipeline("smoke", folder=tmp_path).prepare()
+        assert threads() == before
+    openblas = [info for info in threadpoolctl.threadpool_info() if info["prefix"] == "libscipy_openblas"]
+    assert seen == [[1] * len(before)] or not openblas
 
 
 def test_fingerprints_name_every_stage_differently():
