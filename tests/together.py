@@ -47,6 +47,11 @@ def small_model():
     return model
 
 
+def parts(model):
+    """What this process holds of each trained weight."""
+    return [getattr(p, "to_local", lambda p=p: p)() for p in model.parameters() if p.requires_grad]
+
+
 class Stop(TrainerCallback):
     """Ctrl-C, in all processes."""
 
@@ -61,7 +66,7 @@ class Spoil(TrainerCallback):
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         if state.global_step == 7 and processes.rank() == 1:
             with torch.no_grad():
-                for part in (getattr(p, "to_local", lambda p=p: p)() for p in model.parameters() if p.requires_grad):
+                for part in parts(model):
                     part.fill_(float("nan"))
 
 
@@ -69,8 +74,7 @@ class Look(TrainerCallback):
     """How many of the trained numbers lie in this process while it trains, and with which step it begins."""
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        parts = [getattr(p, "to_local", lambda p=p: p)() for p in model.parameters() if p.requires_grad]
-        self.numbers, self.begins = sum(part.numel() for part in parts), state.global_step
+        self.numbers, self.begins = sum(part.numel() for part in parts(model)), state.global_step
 
 
 def fit(folder, shuffle=True, **options):

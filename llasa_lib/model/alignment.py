@@ -165,9 +165,10 @@ class _WordsInSight(nn.Module):
 
 
 def _targets(model, processor, corpus):
-    """Word directions of the activities in a corpus, and which of them each window is."""
+    """The activities in a corpus, their word directions, and which of them each window is."""
     names = sorted(set(corpus["activity"]))
-    return word_targets(model, processor, names), torch.tensor([names.index(name) for name in corpus["activity"]])
+    numbers = torch.tensor([names.index(name) for name in corpus["activity"]])
+    return names, word_targets(model, processor, names), numbers
 
 
 def warm_up(model, processor, corpus, settings, seed, sensor=None):
@@ -195,7 +196,7 @@ def warm_up(model, processor, corpus, settings, seed, sensor=None):
     """
     if not settings.warm_up_epochs:
         return []
-    targets, wanted = _targets(model, processor, corpus)
+    _, targets, wanted = _targets(model, processor, corpus)
     training.freeze(model)
     sensor = sensor or read_once(model, processor, signals.to_array(corpus))
     projector = model.model.projector.requires_grad_(True)
@@ -278,8 +279,7 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
         model.model.thaw_encoder()
         sensor = read_once(model, processor, signals.to_array(corpus))
         groups["model.encoder"] = settings.encoder_learning_rate
-    targets, wanted = _targets(model, processor, corpus)
-    model.config.activities = sorted(set(corpus["activity"]))
+    model.config.activities, targets, wanted = _targets(model, processor, corpus)
     weight = settings.word_weight / settings.accumulate
     return training.fit(
         _WordsInSight(model, targets, weight) if weight else model,
