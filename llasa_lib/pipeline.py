@@ -11,19 +11,18 @@
 
 import contextlib
 import functools
-import json
 import shutil
 import time
 from pathlib import Path
 
 import datasets
-import numpy as np
 import pyarrow.parquet as pq
 from filelock import FileLock
 from safetensors import SafetensorError
 from threadpoolctl import ThreadpoolController
 
 from . import (
+    ablation,
     encoder,
     evaluation,
     files,
@@ -38,7 +37,7 @@ from . import (
 )
 from .errors import ArtifactError
 
-STAGES = ("prepare", "pretrain", "represent", "caption", "align", "compare", "tune", "evaluate")
+STAGES = ("prepare", "pretrain", "ablate", "caption", "align", "compare", "tune", "evaluate")
 
 # Trained by all processes of a launcher together: where a language model is run forwards and backwards.
 _TOGETHER = ("align", "tune")
@@ -47,14 +46,14 @@ _TOGETHER = ("align", "tune")
 _INGREDIENTS = {
     "prepare": ((), ("recordings", "signals"), ("data",)),
     "pretrain": (("prepare",), ("encoder", "training.py"), ("encoder", "seed")),
-    "represent": (("pretrain",), (), ("represent",)),
+    "ablate": (("pretrain",), ("ablation.py",), ("ablate",)),
     "caption": (("prepare",), ("captions", "questions"), ()),
     "align": (
         ("pretrain", "caption"),
         ("model", "language_models.py"),
         ("align", "language_model", "seed"),
     ),
-    "compare": (("align",), ("evaluation",), ("evaluate",)),
+    "compare": (("align",), ("ablation.py", "evaluation"), ("compare", "evaluate")),
     "tune": (("align",), ("tuning.py",), ("tune",)),
     "evaluate": (("tune",), ("evaluation",), ("evaluate",)),
 }
@@ -87,8 +86,12 @@ class Pipeline:
         """Stage 2: windows of training subjects -> ``LimuBertForPreTraining``."""
         return self._stage("pretrain", self._pretrain, encoder.load)
 
-    def represent(self):
+    def ablate(self, full=False):
         """Beside stage 2: the published network, variants, and what labels are worth.
+
+        Parameters
+        ----------
+        full : bool, everything that the profile lists, in a folder of its own; else what it shows by default.
 
         Returns
         -------
@@ -97,7 +100,7 @@ class Pipeline:
             untrained, across all but the test subjects (:func:`encoder.probe_across_people`).
         efficiency : list of dict, from :func:`encoder.label_efficiency`, on test subjects.
         """
-        return self._stage("represent", self._represent, _load_represent)
+        return self._beside("ablate", full, ablation.encoders, ablation.load_encoders)
 
     def caption(self):
         """Stage 3: windows -> corpus of captions and questions (``DatasetDict``)."""
@@ -109,15 +112,23 @@ class Pipeline:
         """Stage 4: encoder + captions -> ``(model, processor)`` with a trained projector."""
         return self._stage("align", self._align, model.load)
 
-    def compare(self):
+    def compare(self, full=False):
         """Beside stage 4: what kinds and numbers of sensor tokens bring and cost, on validation subjects.
+
+        Parameters
+        ----------
+        full : bool, as for :meth:`ablate`.
 
         Returns
         -------
         comparisons : list of dict; models aligned for a while, scored by log-probability.
         projectors : list of dict; projectors after a warm-up alone, scored by the nearest word; seconds of a step.
         """
-        return self._stage("compare", self._compare, _load_compare)
+        return self._beside("compare", full, ablation.projectors, ablation.load_projectors)
+
+    def _beside(self, name, full, make, load):
+        stage = f"{name}-full" if full else name
+        return self._stage(stage, lambda folder, work: make(self, folder, work, full), load)
 
     def tune(self):
         """Stage 5: aligned model + questions -> ``(model, processor)`` with a LoRA adapter, merged for speed."""
@@ -129,22 +140,22 @@ class Pipeline:
 
     def run(self):
         """All stages in order; returns the report."""
-        self.represent()
+        self.ablate()
         self.compare()
         return self.evaluate()
 
     def history(self, stage):
         """Loss curve of a training stage (``pretrain``, ``align``, ``tune``): list of dicts."""
         getattr(self, stage)()
-        return _read_json(self.folder / stage / "history.json")
+        return files.read_json(self.folder / stage / "history.json")
 
     def seconds(self, stage):
         """How long it took to make a stage's artifact, without its upstream stages."""
-        return _read_json(self.folder / stage / "stage.json")["seconds"]
+        return files.read_json(self.folder / stage / "stage.json")["seconds"]
 
     def fingerprint(self, stage):
         """What the stage is made of: profile, data, code of the stage and of all stages before it."""
-        upstream, modules, sections = _INGREDIENTS[stage]
+        upstream, modules, sections = _INGREDIENTS[stage.removesuffix("-full")]
         settings = self.profile.model_dump()
         return files.fingerprint(
             [self.fingerprint(name) for name in upstream],
@@ -169,84 +180,42 @@ class Pipeline:
 
     def _pretrain(self, folder, work):
         settings = self.profile.encoder
-        windows = self._unlabelled(settings, work)
-        limu_bert, history = self._pretrained(settings, windows, work / "training", keep=True)
+        windows = self.unlabelled(settings, work)
+        limu_bert, history = self.pretrained(settings, windows, work / "training", keep=True)
         limu_bert.save_pretrained(folder)
-        _write_json(history, folder / "history.json")
+        files.write_json(history, folder / "history.json")
 
-    def _unlabelled(self, settings, work):
+    def unlabelled(self, settings, work):
         """Windows of the training subjects for pretraining, cut once for all settings of the same stride."""
         subjects = sorted(set(self.prepare()["train"]["subject"]))
         # No label is needed, so the transitions between the labelled activities are read as well.
         return self._windows(work / "windows" / str(settings.stride), subjects, stride=settings.stride, labelled=False)
 
-    def _pretrained(self, settings, windows, work, keep=False):
+    def pretrained(self, settings, windows, work, keep=False):
         """An encoder under any settings, and its loss curve."""
         config = encoder.LimuBertConfig(
             max_position_embeddings=self.profile.data.length, **settings.network.model_dump()
         )
         return encoder.pretrain(windows, settings, work, self.profile.seed, config, keep)
 
-    def _represent(self, folder, work):
-        settings, splits = self.profile.represent, self.prepare()
-        sides = {
-            name: (signals.to_array(split), np.array(split["activity"]), np.array(split["subject"]))
-            for name, split in splits.items()
-        }
-        rows = encoder.label_efficiency(
-            self.pretrain(), sides["train"][:2], sides["test"][:2], settings, work / "efficiency", self.profile.seed
-        )
-        _write_json(rows, folder / "efficiency.json")
-        # What is finished stays in the work folder, so that an interrupted stage need not train it again.
-        published = work / "published"
-        if not published.exists():
-            windows = self._unlabelled(settings.published, work)
-            limu_bert, history = self._pretrained(settings.published, windows, work / "training")
-            with files.atomic(published) as temporary:
-                limu_bert.save_pretrained(temporary)
-                _write_json(history, temporary / "history.json")
-        shutil.copytree(published, folder / "published")
-        rows = [
-            _once(work / "variants" / f"{name}.json", lambda kept, name=name: self._variant(name, sides, work, kept))
-            for name in settings.variants
-        ]
-        _write_json(rows, folder / "variants.json")
-
-    def _variant(self, name, sides, work, kept):
-        """Train one variant for a while and probe it, trained and untrained, across all but the test subjects."""
-        settings = self.profile.variant(name)
-        settings = settings.model_copy(update={"epochs": self.profile.represent.comparison_epochs})
-        windows = self._unlabelled(settings, work)
-        started = time.perf_counter()
-        limu_bert, _ = self._pretrained(settings, windows, kept.with_suffix(".training"))
-        row = {"variant": name, "seconds": time.perf_counter() - started}
-        fresh = encoder.random_like(limu_bert, sides["train"][0], self.profile.seed)
-        imu, activities, subjects = (
-            np.concatenate(side) for side in zip(sides["train"], sides["validation"], strict=True)
-        )
-        for kind, one in (("untrained", fresh), ("trained", limu_bert)):
-            states = encoder.embed(one, imu, reduce=encoder.pool)
-            row[kind] = encoder.probe_across_people(states, activities, subjects)
-        return row
-
     def _caption(self, folder, work):
         splits = self.prepare()
         _save_splits(datasets.DatasetDict({k: questions.make_corpus(v) for k, v in splits.items()}), folder)
 
     @functools.cached_property
-    def _lessons(self):
+    def training_corpus(self):
         """The training corpus of alignment and tuning, with the copies that the profile asks for.
 
         Kept: measuring the copies takes a quarter of a minute, and every model of a comparison learns from them.
         """
         settings = self.profile.align
-        return questions.add_carried(
+        return questions.add_augmented(
             self.caption()["train"], settings.copies, settings.copy_turn, settings.copy_mirror, self.profile.seed
         )
 
-    def _build(self, settings):
+    def build(self, settings):
         """A fresh model and processor under the settings of an alignment, and the training corpus."""
-        corpus = self._lessons
+        corpus = self.training_corpus
         llasa, processor = model.build(
             self.pretrain().limu_bert,
             signals.to_array(corpus),
@@ -261,57 +230,13 @@ class Pipeline:
 
     def _align(self, folder, work):
         settings = self.profile.align
-        llasa, processor, corpus = self._build(settings)
+        llasa, processor, corpus = self.build(settings)
         history = model.align(llasa, processor, corpus, settings, work, self.profile.seed, keep=True)
         _keep(llasa, processor, history, folder)
 
-    def _compare(self, folder, work):
-        settings = self.profile.align
-        for where, make in (("comparisons", self._aligned_row), ("projectors", self._projector_row)):
-            rows = [
-                _once(
-                    work / where / f"{name}.json",
-                    lambda kept, name=name, where=where, make=make: make(name, settings.variant(where, name), kept),
-                )
-                for name in getattr(settings, where)
-            ]
-            _write_json(rows, folder / f"{where}.json")
-
-    def _aligned_row(self, name, settings, kept):
-        """A variant aligned for a while, and its score on validation subjects."""
-        llasa, processor, corpus = self._build(settings)
-        started = time.perf_counter()
-        model.align(
-            llasa,
-            processor,
-            corpus,
-            settings,
-            kept.with_suffix(".training"),
-            self.profile.seed,
-            epochs=settings.comparison_epochs,
-            caption_share=0.0,
-        )
-        seconds = time.perf_counter() - started
-        score = evaluation.validate(llasa.eval(), processor, self.prepare()["validation"], self.profile.evaluate)
-        return {"tokens": name, "per window": processor.tokens_per_window, "seconds": seconds, **score}
-
-    def _projector_row(self, name, settings, kept):
-        """A variant after its warm-up: what the nearest word scores, and what a step of alignment would cost."""
-        llasa, processor, corpus = self._build(settings)
-        settings = settings.model_copy(update={"warm_up_epochs": settings.projector_epochs})
-        model.warm_up(llasa, processor, corpus, settings, self.profile.seed)
-        return {
-            "projector": name,
-            "kind": settings.projector,
-            "per window": processor.tokens_per_window,
-            "parameters": training.count(llasa.model.projector)[1],
-            "seconds per step": model.step_seconds(llasa, processor, corpus, settings.batch_size, self.profile.seed),
-            "macro-F1": evaluation.by_nearest_word(llasa.eval(), processor, self.prepare()["validation"]),
-        }
-
     def _tune(self, folder, work):
         llasa, processor = self.align()
-        corpus = self._lessons
+        corpus = self.training_corpus
         tuned, history = tuning.tune(llasa, processor, corpus, self.profile.tune, work, self.profile.seed, keep=True)
         _keep(tuned, processor, history, folder)
 
@@ -340,7 +265,7 @@ class Pipeline:
         if processes.agree(self._made_from(name) != wanted):
             if name in _TOGETHER:  # before anything is made for hours in vain
                 training.share(getattr(self.profile, name).batch_size, name)
-            for upstream in _INGREDIENTS[name][0]:
+            for upstream in _INGREDIENTS[name.removesuffix("-full")][0]:
                 getattr(self, upstream)()
             if processes.count() == 1 or name in _TOGETHER:
                 self._make_once(name, make, target, wanted)
@@ -378,13 +303,13 @@ class Pipeline:
             temporary.mkdir(parents=True)
             make(temporary, work)
             seconds = time.perf_counter() - started
-            _write_json({"fingerprint": wanted, "seconds": seconds}, temporary / "stage.json")
+            files.write_json({"fingerprint": wanted, "seconds": seconds}, temporary / "stage.json")
         shutil.rmtree(work, ignore_errors=True)
         print(f"llasa: {name} done in {seconds:.0f} s", flush=True)
 
     def _made_from(self, name):
         try:
-            return _read_json(self.folder / name / "stage.json")["fingerprint"]
+            return files.read_json(self.folder / name / "stage.json")["fingerprint"]
         except (ArtifactError, KeyError):
             return None
 
@@ -399,14 +324,15 @@ def one_blas_thread():
 
 
 def _make_alone(profile, folder, name):
-    getattr(Pipeline(profile, folder), name)()
+    stage = getattr(Pipeline(profile, folder), name.removesuffix("-full"))
+    stage(full=True) if name.endswith("-full") else stage()
 
 
 def _keep(llasa, processor, history, folder):
     """Write what was trained; processes other than the main one trained along, and have no folder."""
     if folder is not None:
         model.save(llasa, processor, folder)
-        _write_json(history, folder / "history.json")
+        files.write_json(history, folder / "history.json")
 
 
 def _of_set(subjects, name):
@@ -416,17 +342,6 @@ def _of_set(subjects, name):
 def _parent(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _write_json(value, path):
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
-
-
-def _read_json(path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
 
 
 def _save_splits(splits, folder):
@@ -455,24 +370,6 @@ def _loaded(load, folder):
         raise ArtifactError(
             f"{folder} holds a broken file ({reason}). Delete the folder and run the stage again."
         ) from error
-
-
-def _once(kept, make):
-    """A row of a table that is long in the making: it is kept, so that an interrupted stage need not make it again."""
-    if not kept.exists():
-        row = make(kept)
-        with files.atomic(kept) as temporary:
-            _write_json(row, temporary)
-    return _read_json(kept)
-
-
-def _load_compare(folder):
-    return tuple(_read_json(folder / f"{name}.json") for name in ("comparisons", "projectors"))
-
-
-def _load_represent(folder):
-    published = encoder.load(folder / "published")
-    return published, _read_json(folder / "variants.json"), _read_json(folder / "efficiency.json")
 
 
 def ready(profile=None):
