@@ -13,6 +13,8 @@ import shutil
 import uuid
 from pathlib import Path
 
+from .errors import ArtifactError
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -84,3 +86,17 @@ def atomic(path):
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def read_json(path):
+    """The value in a JSON file; :class:`ArtifactError` if it cannot be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
+
+
+def write_json(value, path):
+    """Write a value as JSON, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")

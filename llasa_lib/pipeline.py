@@ -22,7 +22,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from threadpoolctl import ThreadpoolController
 
-from . import encoder, files, model, processes, profiles, provenance, recordings, stages, training
+from . import ablation, encoder, files, model, processes, profiles, provenance, recordings, stages, training
 from .errors import ArtifactError
 
 
@@ -36,13 +36,20 @@ class Stage(NamedTuple):
     together: bool = False  # trained by all processes of a launcher: a language model is run forwards and backwards
 
 
+_ENCODERS, _PROJECTORS = (
+    ("data", "encoder", "ablate", "seed"),
+    ("align", "compare", "evaluate", "language_model", "seed"),
+)
+_BUILT = ("prepare", "pretrain", "caption")
 STAGES = {
     "prepare": Stage(stages.prepare, stages.load_splits, (), ("data",)),
     "pretrain": Stage(stages.pretrain, encoder.load, ("prepare",), ("data", "encoder", "seed")),
-    "represent": Stage(),
+    "ablate": Stage(ablation.encoders, ablation.load_encoders, ("prepare", "pretrain"), _ENCODERS),
+    "ablate-full": Stage(ablation.all_encoders, ablation.load_encoders, ("prepare", "pretrain"), _ENCODERS),
     "caption": Stage(stages.caption, stages.load_splits, ("prepare",), ("caption", "seed")),
     "align": Stage(stages.align, model.load, ("pretrain", "caption"), ("align", "language_model", "seed"), True),
-    "compare": Stage(),
+    "compare": Stage(ablation.projectors, ablation.load_projectors, _BUILT, _PROJECTORS),
+    "compare-full": Stage(ablation.all_projectors, ablation.load_projectors, _BUILT, _PROJECTORS),
     "tune": Stage(stages.tune, model.load, ("caption", "align"), ("tune", "seed"), True),
     "evaluate": Stage(stages.evaluate, stages.load_report, ("prepare", "pretrain", "tune"), ("evaluate", "seed")),
 }
@@ -76,8 +83,13 @@ class Pipeline:
         """Stage 2: windows of training subjects -> ``LimuBertForPreTraining``."""
         return self._load("pretrain")
 
-    def represent(self):
+    def ablate(self, full=False):
         """Beside stage 2: the published network, variants, and what labels are worth.
+
+        Parameters
+        ----------
+        full : bool
+            Everything that the profile lists, in a folder of its own; else what it shows by default.
 
         Returns
         -------
@@ -86,7 +98,7 @@ class Pipeline:
             untrained, across all but the test subjects (:func:`encoder.probe_across_people`).
         efficiency : list of dict, from :func:`encoder.label_efficiency`, on test subjects.
         """
-        return self._load("represent")
+        return self._load("ablate-full" if full else "ablate")
 
     def caption(self):
         """Stage 3: windows -> corpus of captions and questions (``DatasetDict``)."""
@@ -101,15 +113,20 @@ class Pipeline:
         """Stage 4: encoder + captions -> ``(model, processor)`` with a trained projector."""
         return self._load("align")
 
-    def compare(self):
+    def compare(self, full=False):
         """Beside stage 4: what kinds and numbers of sensor tokens bring and cost, on validation subjects.
+
+        Parameters
+        ----------
+        full : bool
+            As for :meth:`ablate`.
 
         Returns
         -------
         comparisons : list of dict; models aligned for a while, scored by log-probability.
         projectors : list of dict; projectors after a warm-up alone, scored by the nearest word; seconds of a step.
         """
-        return self._load("compare")
+        return self._load("compare-full" if full else "compare")
 
     def tune(self):
         """Stage 5: aligned model + questions -> ``(model, processor)`` with a LoRA adapter, merged for speed."""
@@ -120,9 +137,10 @@ class Pipeline:
         return self._load("evaluate")
 
     def run(self):
-        """All stages in order; returns the report."""
+        """All stages in order, full grids left out; returns the report."""
         for name in STAGES:
-            self.make(name)
+            if not name.endswith("-full"):
+                self.make(name)
         return self.evaluate()
 
     # --- what is known of a stage ---------------------------------------------------------------------------------
@@ -130,7 +148,7 @@ class Pipeline:
     def history(self, stage):
         """Loss curve of a training stage (``pretrain``, ``align``, ``tune``): list of dicts."""
         self.make(stage)
-        return stages.read_json(self.folder / stage / "history.json")
+        return files.read_json(self.folder / stage / "history.json")
 
     def seconds(self, stage):
         """How long it took to make a stage's artifact, without its upstream stages."""
@@ -206,7 +224,7 @@ class Pipeline:
             seconds = time.perf_counter() - started
             # Losses and settings of a run are no content: two runs may differ in them and give the same model.
             content = files.content(temporary, without=("history.json",))
-            stages.write_json({"key": key, "content": content, "seconds": seconds}, temporary / "stage.json")
+            files.write_json({"key": key, "content": content, "seconds": seconds}, temporary / "stage.json")
         shutil.rmtree(work, ignore_errors=True)
         print(f"llasa: {name} done in {seconds:.0f} s", flush=True)
 
@@ -216,7 +234,7 @@ class Pipeline:
     def _made(self, name):
         """What ``stage.json`` says of an artifact; nothing if there is none."""
         try:
-            found = stages.read_json(self.folder / name / "stage.json")
+            found = files.read_json(self.folder / name / "stage.json")
         except ArtifactError:
             return {}
         return found if isinstance(found, dict) else {}

@@ -149,7 +149,8 @@ class _Module:
                 self.imports |= self.imported(node)
             for defined in _defined(node):
                 self.nodes.setdefault(defined, []).append(node)
-        self.names, self.meaning = functools.cache(self._names), functools.cache(self._meaning)
+        for asked in ("names", "local", "meaning", "data_files"):  # of each definition once
+            setattr(self, asked, functools.cache(getattr(self, asked)))
 
     def walk(self, name):
         """Every part of a definition; of all of them with None."""
@@ -175,11 +176,11 @@ class _Module:
             del inside[0]
         return {alias.asname or alias.name: (".".join(inside), alias.name) for alias in node.names}
 
-    def _names(self, name):
+    def names(self, name):
         """What a definition names, as chains of attributes: ``a.b.c`` is ("a", "b", "c")."""
         return {chain for node in self.walk(name) if (chain := _chain(node))}
 
-    def _meaning(self, name):
+    def meaning(self, name):
         """A digest of what a definition does."""
         return hashlib.sha256(repr([_plain(node) for node in self.nodes[name]]).encode()).digest()
 

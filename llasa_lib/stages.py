@@ -4,8 +4,6 @@ Each takes ``run`` (the :class:`pipeline.Pipeline`: its profile and its loaded s
 for what an interrupted run goes on from. :mod:`pipeline` decides when one is called.
 """
 
-import json
-
 import datasets
 import pyarrow.parquet as pq
 
@@ -27,14 +25,14 @@ def pretrain(run, folder, work):
     settings = run.profile.encoder
     limu_bert, history = pretrained(run, settings, unlabelled(run, settings, work), work / "training", keep=True)
     limu_bert.save_pretrained(folder)
-    write_json(history, folder / "history.json")
+    files.write_json(history, folder / "history.json")
 
 
 def caption(run, folder, work):
     """Windows -> captions and questions; of the training windows also those of their augmented copies."""
     settings = run.profile.caption
     splits = {name: questions.make_corpus(split) for name, split in run.prepare().items()}
-    augmented = questions.augment(
+    augmented = questions.add_augmented(
         splits["train"], settings.copies, settings.copy_turn, settings.copy_mirror, run.profile.seed
     )
     _save_splits({**splits, "augmented": augmented}, folder)
@@ -138,37 +136,9 @@ def _save_model(llasa, processor, history, folder):
     """Write what was trained; processes other than the main one trained along, and have no folder."""
     if folder is not None:
         model.save(llasa, processor, folder)
-        write_json(history, folder / "history.json")
+        files.write_json(history, folder / "history.json")
 
 
 def load_report(folder):
     """What :func:`evaluate` left."""
     return evaluation.Report.load(folder / "report.json")
-
-
-def write_json(value, path):
-    """Write a plain value, readable."""
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
-
-
-def read_json(path):
-    """What :func:`write_json` wrote.
-
-    Raises
-    ------
-    ArtifactError
-        If there is no such file, or no JSON in it.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
-
-
-def once(kept, make):
-    """A row of a table that is long in the making: it is kept, so that an interrupted stage need not make it again."""
-    if not kept.exists():
-        row = make(kept)
-        with files.atomic(kept) as temporary:
-            write_json(row, temporary)
-    return read_json(kept)

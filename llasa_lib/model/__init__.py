@@ -19,10 +19,10 @@ from llasa_lib.model.alignment import (
     align,
     alignment_samples,
     build,
+    contrastive_loss,
     nearest_words,
     step_seconds,
     warm_up,
-    word_loss,
     word_targets,
 )
 from llasa_lib.model.configuration import LlasaConfig
@@ -57,6 +57,7 @@ __all__ = [
     "alignment_samples",
     "build",
     "collate",
+    "contrastive_loss",
     "freeze_mask_token",
     "load",
     "nearest_words",
@@ -65,6 +66,5 @@ __all__ = [
     "step_seconds",
     "warm_up",
     "with_notes",
-    "word_loss",
     "word_targets",
 ]
