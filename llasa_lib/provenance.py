@@ -182,7 +182,7 @@ class _Module:
 
     def meaning(self, name):
         """A digest of what a definition does."""
-        return hashlib.sha256(repr([_plain(node) for node in self.nodes[name]]).encode()).digest()
+        return hashlib.sha256(repr(_plain(self.nodes[name])).encode()).digest()
 
     def data_files(self, name):
         """Files beside the module that a definition names: manifests and templates."""

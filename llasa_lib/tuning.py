@@ -71,6 +71,9 @@ def _further(pairs, facts, activity, turns, seed):
 def add_adapter(model, settings):
     """Put a LoRA adapter on the language model's layers; the projector stays trainable as a whole.
 
+    With ``settings.layers``, the adapter is put on that many upper layers alone, and the projector stays as it is: what
+    lies below is then read without a gradient, which saves up to half of a step.
+
     Parameters
     ----------
     model : LlasaForConditionalGeneration
@@ -91,7 +94,6 @@ def add_adapter(model, settings):
     model.model.projector.to(torch.float32)
     if settings.encoder_learning_rate:
         model.model.thaw_encoder()
-    targets = "|".join(settings.targets)
     inner = model.model.language_model
     kinds = (torch.nn.Linear, Conv1D)  # GPT-2 writes its layers the other way round
     layers = {name.split(".")[-1] for name, part in inner.named_modules() if isinstance(part, kinds)}
@@ -100,18 +102,25 @@ def add_adapter(model, settings):
             f"{type(inner).__name__} has no layer {' or '.join(settings.targets)} to put an adapter on. "
             f"In the profile, set tune: targets to some of: {', '.join(sorted(layers))}."
         )
+    count = inner.config.num_hidden_layers
+    chosen = range(max(0, count - (settings.layers or count)), count)
+    learning = [] if settings.layers else ["projector"]
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         # Only inside the language model: the encoder has layers of the same kind.
-        target_modules=rf".*language_model\..*\.({targets})",
-        modules_to_save=["projector", *(["encoder"] if settings.encoder_learning_rate else [])],
+        target_modules=rf".*language_model\..*\.({_any(chosen)})\..*\.({_any(settings.targets)})",
+        modules_to_save=[*learning, *(["encoder"] if settings.encoder_learning_rate else [])],
         task_type=None,
     )
     tuned = get_peft_model(model, config)
     freeze_mask_token(tuned)  # peft thaws its copy of the encoder as a whole
     return tuned
+
+
+def _any(names):
+    return "|".join(map(str, names))
 
 
 def tune(model, processor, corpus, settings, folder, seed, keep=False):
