@@ -1,6 +1,6 @@
 """Several processes train what one would train: two real ones on this CPU, started by ``accelerate launch``.
 
-DDP and FSDP run with the configurations that come with the library. ZeRO-3 needs a GPU and is not run.
+DDP and FSDP run as the configurations that come with the library say.
 """
 
 import json
@@ -207,7 +207,7 @@ def test_a_model_with_an_empty_weight_is_not_saved(llasa, tiny_llasa, tmp_path):
 def test_accelerate_knows_every_entry_of_a_configuration(path):
     loaded = load_config_from_file(str(path))  # refuses unknown keys of the first level
     known = vars(launch_command_parser().parse_args(["script.py"]))
-    inner = {**(loaded.fsdp_config or {}), **(loaded.deepspeed_config or {})}
+    inner = loaded.fsdp_config or {}
     assert set(inner) <= set(known)
     assert loaded.num_processes == 2
     assert bool(inner) == (path.stem != "ddp")
@@ -232,7 +232,7 @@ def test_a_launch_of_ddp_differs_from_one_of_fsdp_only_by_what_asks_for_fsdp():
 
 
 def test_configurations_are_no_profiles_and_travel_with_the_package():
-    assert {path.stem for path in CONFIGURATIONS.glob("*.yaml")} == {"ddp", "fsdp", "deepspeed_zero3"}
+    assert {path.stem for path in CONFIGURATIONS.glob("*.yaml")} == {"ddp", "fsdp"}
     assert profiles.names() == ["colab", "cpu", "paper", "smoke"]
     data = tomllib.loads((files.PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     assert "profiles/accelerate/*.yaml" in data["llasa_lib"]
