@@ -124,6 +124,7 @@ def fit(
     device, precision = accelerator.device, language_models.pick_autocast(accelerator.device)
     # FSDP fetches and frees what autocast would remember. The language model itself is in bfloat16 on a GPU.
     rounded = precision is not torch.float32 and not processes.is_sharded()
+    autocast = torch.autocast(device.type, precision, enabled=rounded)
     scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
     per_epoch = math.ceil(len(dataset) / (settings.batch_size * settings.accumulate))
     epochs = settings.epochs if repeat else 1
@@ -132,10 +133,11 @@ def fit(
     checkpoint = processes.agree(_last_complete(folder) if processes.is_main() else None)
     if checkpoint:  # while every process still has whole weights
         load_trainable(model, checkpoint / TRAINABLE)
-    counts_tokens, takes_share = _wishes(model)
+    wishes = _wishes(model)
     optimizer = torch.optim.AdamW(
         _groups(model, groups or {}, settings.learning_rate), weight_decay=settings.weight_decay
     )
+    vars(model).pop("_is_accelerate_prepared", None)  # else one that was trained before stays where it was moved since
     wrapped, optimizer = accelerator.prepare(model.train(), optimizer)
     warm_up = int(settings.warmup_ratio * per_epoch * epochs)
     schedule = transformers.get_scheduler(settings.scheduler, optimizer, warm_up, steps)
@@ -157,20 +159,7 @@ def fit(
         for step, batches in enumerate(itertools.islice(order, state["step"], steps), state["step"] + 1):
             optimizer.zero_grad()
             parts = [_part(rows, dataset, collate, device) for rows in batches]
-            tokens = _tokens(parts, accelerator) if counts_tokens else None
-            for n, (part, weight) in enumerate(parts):
-                told = {"num_items_in_batch": tokens} if tokens is not None else {}
-                told |= {"share": weight} if takes_share else {}
-                last = n == len(parts) - 1
-                with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
-                    with torch.autocast(device.type, precision, enabled=rounded):
-                        loss = wrapped(**part, **told)["loss"]
-                    # A sum over tokens is divided by the tokens of the step already; a mean is weighed here. Gradients
-                    # are averaged over processes afterwards.
-                    scale = float(weight > 0) if tokens is not None else weight / len(parts)
-                    loss = loss * (scale * processes.count())
-                    accelerator.backward(scaler.scale(loss))
-                total += loss.detach()
+            total += _backward(accelerator, wrapped, parts, wishes, autocast, scaler)
             scaler.unscale_(optimizer)
             accelerator.clip_grad_norm_(wrapped.parameters(), max_grad_norm)
             rate = schedule.get_last_lr()[0]
@@ -258,6 +247,27 @@ def _part(rows, dataset, collate, device):
     # All processes have to take every step: one that gets nothing takes a sample that does not count.
     batch = collate([dataset[row] for row in mine or rows[:1]])
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}, len(mine) / len(rows)
+
+
+def _backward(accelerator, model, parts, wishes, autocast, scaler):
+    """Add up the gradients of a step's batches, as if one process had seen them at once; return the loss."""
+    counts_tokens, takes_share = wishes
+    tokens = _tokens(parts, accelerator) if counts_tokens else None
+    told, total = {} if tokens is None else {"num_items_in_batch": tokens}, 0.0
+    for n, (part, weight) in enumerate(parts):
+        if takes_share:
+            told["share"] = weight
+        # Processes tell each other their gradients once a step.
+        with contextlib.nullcontext() if n == len(parts) - 1 else accelerator.no_sync(model):
+            with autocast:
+                loss = model(**part, **told)["loss"]
+            # The model has divided a sum over tokens by their number in all processes; a mean is weighed here. Then
+            # gradients are averaged over processes, and are to be the sum.
+            scale = weight / len(parts) if tokens is None else float(weight > 0)
+            loss = loss * (scale * processes.count())
+            accelerator.backward(scaler.scale(loss))
+        total += loss.detach()
+    return total
 
 
 def _wishes(model):
