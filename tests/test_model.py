@@ -470,13 +470,12 @@ def gradients(monkeypatch, train):
     """Gradient of every trained weight at each update of a training."""
     found, fit = [], training.fit
 
-    class Look(training.TrainerCallback):
-        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def look(step, model):
+        if step:
             found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
 
-    look = {"callbacks": [Look()], "max_grad_norm": 1e9}
     with monkeypatch.context() as patch:
-        patch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, **look))
+        patch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, on_step=look, max_grad_norm=1e9))
         train()
     return found
 
