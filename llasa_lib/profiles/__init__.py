@@ -173,6 +173,7 @@ class Compare(Ablation):
     projectors: Variants  # of ``align``, each after its warm-up alone
     warm_up_epochs: int = Field(ge=1)
     steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
     windows: int | None = Field(default=None, ge=1)  # of the training corpus; default: all
     judges: int | None = Field(default=None, ge=1)  # of the validation windows; default: all
 
