@@ -156,7 +156,7 @@ def _nearest(learn, labels, judge, model, settings, folder, seed):
 
 
 def _recurrent(learn, labels, judge, model, settings, folder, seed):
-    classifier = RawGru(labels.max() + 1, *learn.shape[1:])
+    classifier = RawGru(int(labels.max()) + 1, *learn.shape[1:])
     return _trained(classifier, learn, labels, judge, settings, folder, seed, settings.recurrent_learning_rate)
 
 
@@ -168,8 +168,10 @@ def _fine_tuned(learn, labels, judge, model, settings, folder, seed):
 def _trained(classifier, learn, labels, judge, settings, folder, seed, rate, encoder_rate=None):
     epochs = settings.steps / math.ceil(len(labels) / settings.batch_size)
     budget = settings.model_copy(update={"epochs": epochs, "learning_rate": rate})
-    train(classifier, torch.from_numpy(learn), torch.from_numpy(labels), budget, folder, seed, encoder_rate, "")
-    return predict(classifier, torch.from_numpy(judge))
+    # Copied: what another process was sent may be read only.
+    learn, labels, judge = (torch.tensor(part) for part in (learn, labels, judge))
+    train(classifier, learn, labels, budget, folder, seed, encoder_rate, "")
+    return predict(classifier, judge)
 
 
 METHODS = {

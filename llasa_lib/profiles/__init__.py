@@ -268,6 +268,8 @@ class Profile(Section):
                 f"encoder.network.patch_size: {length // patch} tokens cannot be cut into the six pieces that the "
                 "recurrent classifier of ablate reads"
             )
+        if self.tune.encoder_learning_rate and not self.align.steps_per_token:
+            raise ValueError("tune.encoder_learning_rate: no token is made of the encoder's states")
         tables = [self._variants("compare", table) for table in ("comparisons", "projectors")]
         for where, settings in ({"align": self.align} | tables[0] | tables[1]).items():
             steps = settings.steps_per_token
