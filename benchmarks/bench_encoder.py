@@ -82,7 +82,7 @@ def write_out(model):
 def loaders(values, batch_size):
     """Batches of the same windows for each way, endless."""
 
-    sets = {"plain": MaskedOneByOne(values), "library": encoder.PretrainingWindows(values)}
+    sets = {"plain": MaskedOneByOne(values), "library": [{"imu_values": window} for window in values]}
     sets["variant"] = sets["library"]
     made = {}
     for way, windows in sets.items():

@@ -12,8 +12,9 @@ import shutil
 import time
 
 import numpy as np
+import torch
 
-from . import encoder, evaluation, files, model, signals, stages, training
+from . import encoder, evaluation, files, language_models, model, processes, signals, stages, training
 
 
 def encoders(run, folder, work, full=False):
@@ -28,7 +29,10 @@ def encoders(run, folder, work, full=False):
     """
     settings, splits, seed = run.profile.ablate.grid(full), run.prepare(), run.profile.seed
     sides = {name: (signals.to_array(split), np.array(split["activity"])) for name, split in splits.items()}
-    rows = encoder.label_efficiency(run.pretrain(), sides["train"], sides["test"], settings, work / "efficiency", seed)
+    workers = 1 if torch.cuda.is_available() or processes.count() > 1 else run.profile.data.processes
+    rows = encoder.label_efficiency(
+        run.pretrain(), sides["train"], sides["test"], settings, work / "efficiency", seed, workers
+    )
     files.write_json(rows, folder / "efficiency.json")
 
     @functools.cache
@@ -71,33 +75,40 @@ def projectors(run, folder, work, full=False):
     folder : path, gets ``comparisons.json`` and ``projectors.json``: see :func:`load_projectors`.
     """
     settings, seed = run.profile.compare.grid(full), run.profile.seed
-    corpus, judges = _some(run.training_corpus(), settings.windows), _some(run.prepare()["validation"], settings.judges)
+    corpus, validation = _some(run.training_corpus(), settings.windows), run.prepare()["validation"]
+    imu, text = signals.to_array(corpus), run.profile.language_model
+    # Nobody trains the language model, and only a row whose encoder is thawed reads the windows anew.
+    loaded = language_models.load(text.name, chat=text.chat, quantize=text.quantize)
+    sensor = {}
 
-    def made(table, name):
-        chosen = run.profile.variant(name, table).model_copy(update={"warm_up_epochs": settings.warm_up_epochs})
-        return chosen, *stages.build(run, chosen)[:2]
+    def build(table, name):
+        shared = {"warm_up_epochs": settings.warm_up_epochs, "batch_size": settings.batch_size, "caption_share": 0.0}
+        shared["epochs"] = settings.steps * settings.batch_size / len(corpus)
+        chosen = run.profile.variant(name, table).model_copy(update=shared)
+        kind = chosen.steps_per_token, chosen.summary_tokens, chosen.standardise, seed, chosen.projector
+        llasa, processor = model.build(run.pretrain().limu_bert, imu, text, *kind, loaded)
+        if chosen.steps_per_token and not sensor:
+            sensor.update(model.read_once(training.freeze(llasa), processor, imu))
+        return chosen, llasa, processor
 
     def aligned(name, kept):
-        chosen, llasa, processor = made("comparisons", name)
-        chosen = chosen.model_copy(
-            update={"epochs": settings.steps * chosen.batch_size / len(corpus), "caption_share": 0.0}
-        )
+        chosen, llasa, processor = build("comparisons", name)
         started = time.perf_counter()
-        model.align(llasa, processor, corpus, chosen, kept.with_suffix(".training"), seed)
+        model.align(llasa, processor, corpus, chosen, kept.with_suffix(".training"), seed, sensor=sensor)
         seconds = time.perf_counter() - started
-        score = evaluation.validate(llasa.eval(), processor, judges, run.profile.evaluate)
+        score = evaluation.validate(llasa.eval(), processor, _some(validation, settings.judges), run.profile.evaluate)
         return {"tokens": name, "per window": processor.tokens_per_window, "seconds": seconds, **score}
 
     def warmed(name, kept):
-        chosen, llasa, processor = made("projectors", name)
-        model.warm_up(llasa, processor, corpus, chosen, seed)
+        chosen, llasa, processor = build("projectors", name)
+        model.warm_up(llasa, processor, corpus, chosen, seed, sensor)
         return {
             "projector": name,
             "kind": chosen.projector,
             "per window": processor.tokens_per_window,
             "parameters": training.count(llasa.model.projector)[1],
             "seconds per step": model.step_seconds(llasa, processor, corpus, chosen.batch_size, seed),
-            "macro-F1": evaluation.by_nearest_word(llasa.eval(), processor, run.prepare()["validation"]),
+            "macro-F1": evaluation.by_nearest_word(llasa.eval(), processor, validation),
         }
 
     for table, row in (("comparisons", aligned), ("projectors", warmed)):

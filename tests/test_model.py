@@ -446,8 +446,8 @@ def test_alignment_changes_the_projector_and_not_one_bit_of_the_rest(llasa, proc
     projector = digest(llasa.model.projector)
     # From a cold start, and of the language model alone: behind a warm-up a random model has little left to learn.
     update = {"batch_size": 4, "learning_rate": 0.01, "warm_up_epochs": 0, "contrastive_weight": 0.0}
-    settings = ALIGN.model_copy(update=update)
-    history = model.align(llasa, processor, corpus, settings, tmp_path / "work", seed=0, caption_share=0.0)
+    settings = ALIGN.model_copy(update=update | {"caption_share": 0.0})
+    history = model.align(llasa, processor, corpus, settings, tmp_path / "work", seed=0)
     assert {name: digest(getattr(llasa.model, name)) for name in frozen} == frozen
     assert digest(llasa.model.projector) != projector
     assert llasa.lm_head.weight is llasa.get_input_embeddings().weight, "tied weights must stay tied"
@@ -493,8 +493,9 @@ def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(
 
         def train(llasa=llasa, update=update):
             if stage == "align":
-                settings = ALIGN.model_copy(update=update | {"warm_up_epochs": 0, "contrastive_weight": contrastive_weight})
-                model.align(llasa, processor, eight, settings, tmp_path, seed=0, caption_share=0.5)
+                changes = {"warm_up_epochs": 0, "contrastive_weight": contrastive_weight, "caption_share": 0.5}
+                settings = ALIGN.model_copy(update=update | changes)
+                model.align(llasa, processor, eight, settings, tmp_path, seed=0)
             else:
                 tuning.tune(llasa, processor, eight, TUNE.model_copy(update=update), tmp_path, seed=0)
 
@@ -505,6 +506,27 @@ def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(
         scale = gradient.abs().max().item()
         torch.testing.assert_close(halves[0][name], gradient, rtol=0, atol=1e-4 * scale + 1e-9, msg=name)
     assert any(gradient.any() for gradient in whole[0].values())
+
+
+# --- the contrastive loss -----------------------------------------------------------------------------------------
+
+
+def test_the_contrastive_loss_is_half_of_every_token_and_half_of_their_mean():
+    """By hand: at temperature 1, cosines (1, 0) cost a = ln(1 + 1/e), (0, 1) cost 1 + a, and equal ones ln 2."""
+    directions = torch.eye(2)
+    a, ln2 = np.log(1 + np.exp(-1)), np.log(2)
+    apart = torch.tensor([[[3.0, 0.0], [0.0, 3.0]]])  # one token each way: the mean lies in between
+    both = (a + (1 + a)) / 2
+    assert both != pytest.approx(ln2, abs=0.1)
+    loss = model.contrastive_loss(apart, directions, torch.tensor([0]), temperature=1.0)
+    assert loss.item() == pytest.approx((both + ln2) / 2, abs=1e-6)
+    uneven = torch.tensor([[[4.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [5.0, 0.0]]])  # the long token leads the mean
+    length = np.hypot(4, 1)
+    mean = np.log(1 + np.exp((1 - 4) / length))  # of the first window; in the second all agree
+    loss = model.contrastive_loss(uneven, directions, torch.tensor([0, 0]), temperature=1.0)
+    assert loss.item() == pytest.approx(((a + 1 + a + a + a) / 4 + (mean + a) / 2) / 2, abs=1e-6)
+    sharp = model.contrastive_loss(apart, directions, torch.tensor([1]), temperature=0.5)
+    assert sharp.item() == pytest.approx(((np.log(1 + np.exp(-2)) * 2 + 2) / 2 + ln2) / 2, abs=1e-6)
 
 
 # --- warm-up ------------------------------------------------------------------------------------------------------

@@ -19,9 +19,16 @@ def package(tmp_path):
         path.write_text(text, encoding="utf-8", newline="")
 
     write("__init__.py", "")
-    write("stage.py", "from . import parts\nfrom .parts import SIZE as size\n\ndef make():\n    return parts.add(size)\n")
-    write("parts/__init__.py", "from llasa_lib.parts.adding import add, double\nfrom llasa_lib.parts.sizes import SIZE\n")
-    write("parts/adding.py", "def add(x):\n    return _one(x)\n\ndef _one(x):\n    return x + 1\n\ndef double(x):\n    return 2 * x\n")
+    write(
+        "stage.py", "from . import parts\nfrom .parts import SIZE as size\n\ndef make():\n    return parts.add(size)\n"
+    )
+    write(
+        "parts/__init__.py", "from llasa_lib.parts.adding import add, double\nfrom llasa_lib.parts.sizes import SIZE\n"
+    )
+    write(
+        "parts/adding.py",
+        "def add(x):\n    return _one(x)\n\ndef _one(x):\n    return x + 1\n\ndef double(x):\n    return 2 * x\n",
+    )
     write("parts/sizes.py", "SIZE = 3\nOTHER = 4\n")
     return tmp_path, write
 
@@ -155,7 +162,9 @@ def test_a_changed_word_of_the_verifier_makes_no_stage_again(tmp_path):
     vocabulary = package / "verification" / "vocabulary.py"
     vocabulary.write_text(vocabulary.read_text(encoding="utf-8") + "\nMORE = ('brisk',)\n", encoding="utf-8")
     for path in pathlib.Path(package, "recordings").glob("write.py"):
-        path.write_text(path.read_text(encoding="utf-8").replace("def write(", "def write(more=0, *, "), encoding="utf-8")
+        path.write_text(
+            path.read_text(encoding="utf-8").replace("def write(", "def write(more=0, *, "), encoding="utf-8"
+        )
     assert keys() == before
     facts = package / "captions" / "facts.py"
     facts.write_text(facts.read_text(encoding="utf-8").replace("STILL = ", "STILL = 2 * "), encoding="utf-8")

@@ -27,25 +27,20 @@ from llasa_lib.encoder.classification import (
 )
 from llasa_lib.encoder.efficiency import draw_labels, label_efficiency, random_like
 from llasa_lib.encoder.loading import load
-from llasa_lib.encoder.masking import choose_hidden, hide, mask_spans
-from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel, look_around
-from llasa_lib.encoder.pretraining import MaskedPretraining, PretrainingWindows, embed, pretrain
+from llasa_lib.encoder.masking import hide, mask_spans
+from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel
+from llasa_lib.encoder.pretraining import MaskedPretraining, embed, pretrain
 from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool, probe_across_people
-from llasa_lib.encoder.published import NAMES as PUBLISHED_NAMES
-from llasa_lib.encoder.windows import GRAVITY, check_windows, denormalise, normalise
+from llasa_lib.encoder.windows import check_windows, denormalise, normalise
 
 __all__ = [
-    "GRAVITY",
-    "PUBLISHED_NAMES",
     "LimuBertConfig",
     "LimuBertForPreTraining",
     "LimuBertForSequenceClassification",
     "LimuBertModel",
     "MaskedPretraining",
-    "PretrainingWindows",
     "RawGru",
     "check_windows",
-    "choose_hidden",
     "classify",
     "denormalise",
     "draw_labels",
@@ -55,7 +50,6 @@ __all__ = [
     "label_efficiency",
     "linear_probe",
     "load",
-    "look_around",
     "mask_spans",
     "nearest_neighbours",
     "normalise",

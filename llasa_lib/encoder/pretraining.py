@@ -10,22 +10,6 @@ from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining
 from llasa_lib.encoder.windows import check_windows, normalise
 
 
-class PretrainingWindows(torch.utils.data.Dataset):
-    """Normalised windows in memory, as the trainer wants them. Batches are indexed at once."""
-
-    def __init__(self, imu_values):
-        self.imu_values = imu_values
-
-    def __len__(self):
-        return len(self.imu_values)
-
-    def __getitem__(self, index):
-        return {"imu_values": self.imu_values[index]}
-
-    def __getitems__(self, indices):
-        return [{"imu_values": self.imu_values[index]} for index in indices]
-
-
 class MaskedPretraining(nn.Module):
     """A LIMU-BERT that hides steps of each batch as it is trained on it; its output holds the loss.
 
@@ -93,7 +77,7 @@ def pretrain(windows, settings, folder, seed=0, config=None, keep=False):
         model.compile(backend=settings.compile)  # in place: names of weights and checkpoints stay
     history = training.fit(
         masked,
-        PretrainingWindows(values),
+        [{"imu_values": window} for window in values],
         folder,
         settings,
         seed,

@@ -53,6 +53,7 @@ def build(
     standardise=False,
     seed=0,
     projector="mlp2x_gelu",
+    loaded=None,
 ):
     """Fresh model and processor for a profile's language model; the statistics are fitted on training windows.
 
@@ -61,12 +62,15 @@ def build(
     imu_encoder : encoder.LimuBertModel
     train_imu : (N, T, 6) array, SI units
     language_model : profiles.LanguageModel
+    loaded : (transformers.PreTrainedModel, tokenizer), optional
+        What :func:`language_models.load` makes of ``language_model``, where it was loaded before. Several models may
+        share it, as long as none of them trains it.
 
     Returns
     -------
     (LlasaForConditionalGeneration, LlasaProcessor)
     """
-    text_model, tokenizer = language_models.load(
+    text_model, tokenizer = loaded or language_models.load(
         language_model.name, chat=language_model.chat, quantize=language_model.quantize
     )
     if not language_model.quantize and processes.count() == 1:  # a launcher's engine places the model itself
@@ -222,7 +226,7 @@ def warm_up(model, processor, corpus, settings, seed, sensor=None):
     return losses
 
 
-def step_seconds(model, processor, corpus, batch_size, seed, repeats=3):
+def step_seconds(model, processor, corpus, batch_size, seed, repeats=2):
     """Seconds of a projector's step through the frozen language model, median of ``repeats`` after a first one.
 
     Parameters
@@ -247,7 +251,7 @@ def step_seconds(model, processor, corpus, batch_size, seed, repeats=3):
     return statistics.median(seconds[1:])
 
 
-def align(model, processor, corpus, settings, folder, seed, epochs=None, caption_share=None, keep=False):
+def align(model, processor, corpus, settings, folder, seed, keep=False, sensor=None):
     """Train the projector in front of the frozen encoder and the frozen language model (chapter 4).
 
     Parameters
@@ -258,23 +262,21 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
     settings : profiles.Align
     folder : path
         For checkpoints while the run lasts.
-    epochs, caption_share : float, optional
-        Instead of the profile's.
     keep : bool
         See :func:`training.fit`.
+    sensor : dict of tensors, optional
+        Of :func:`read_once`, if it is at hand already.
 
     Returns
     -------
     list of dict
         The loss curve, see :func:`training.fit`.
     """
-    epochs = settings.epochs if epochs is None else epochs
-    share = settings.caption_share if caption_share is None else caption_share
     training.freeze(model)
-    sensor = read_once(model, processor, signals.to_array(corpus))
+    sensor = sensor or read_once(model, processor, signals.to_array(corpus))
     # An interrupted run does this again: it takes seconds, and a checkpoint then replaces what it made.
     warm_up(model, processor, corpus, settings, seed, sensor)
-    samples = alignment_samples(corpus, epochs, share, seed)
+    samples = alignment_samples(corpus, settings.epochs, settings.caption_share, seed)
     model.model.projector.requires_grad_(True)
     groups = {}
     if settings.encoder_learning_rate:

@@ -173,6 +173,7 @@ class Compare(Ablation):
     projectors: Variants  # of ``align``, each after its warm-up alone
     warm_up_epochs: int = Field(ge=1)
     steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
     windows: int | None = Field(default=None, ge=1)  # of the training corpus; default: all
     judges: int | None = Field(default=None, ge=1)  # of the validation windows; default: all
 
@@ -282,6 +283,8 @@ class Profile(Section):
                 f"encoder.network.patch_size: {length // patch} tokens cannot be cut into the six pieces that the "
                 "recurrent classifier of ablate reads"
             )
+        if self.tune.encoder_learning_rate and not self.align.steps_per_token:
+            raise ValueError("tune.encoder_learning_rate: no token is made of the encoder's states")
         tables = [self._variants("compare", table) for table in ("comparisons", "projectors")]
         for where, settings in ({"align": self.align} | tables[0] | tables[1]).items():
             steps = settings.steps_per_token
