@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import find_peaks
 
-from llasa_lib import captions, questions, signals
+from llasa_lib import captions, questions, signals, verification
 from llasa_lib.errors import LlasaError, ModelError, RecordingError
 
 TIME = np.arange(120) / 20.0
@@ -331,7 +331,7 @@ def test_the_same_seed_gives_the_same_words_and_another_seed_others():
 )
 def test_a_window_that_cannot_be_measured_is_refused_in_one_sentence(spoil, words):
     window = spoil(synthetic(np.random.default_rng(7)))
-    for attempt in (captions.measure, lambda w: captions.verify("Motion is still.", w)):
+    for attempt in (captions.measure, lambda w: verification.verify("Motion is still.", w)):
         with pytest.raises(RecordingError, match=words) as error:
             attempt(window)
         assert "\n" not in str(error.value)

@@ -6,8 +6,6 @@ Notable features:
   *over time*, never across the axes of one sample.
 - ``describe``: a caption of 20 to 25 words and a step-by-step narration, from a small grammar (``grammar``). Every
   number in it is a rounded fact with its unit. The same seed gives the same words.
-- ``verify``: reads any English text, finds what it claims, recomputes it from the raw window in plain numpy, by
-  code that shares nothing with ``measure`` but the definitions, and says claim by claim whether it holds.
 - ``variety``: how little a set of texts repeats itself.
 - Nothing here knows what an activity looks like. A label is copied into the text if given, never guessed.
 """
@@ -56,7 +54,6 @@ from llasa_lib.captions.facts import (
 )
 from llasa_lib.captions.grammar import PHRASES, is_moving, phrases
 from llasa_lib.captions.language import WORDS, Caption, describe, narrate, notes
-from llasa_lib.captions.verification import Claim, verify
 
 __all__ = [
     "AS_HIGH",
@@ -85,7 +82,6 @@ __all__ = [
     "TURN_LEAST",
     "WORDS",
     "Caption",
-    "Claim",
     "Fact",
     "Facts",
     "Variety",
@@ -109,5 +105,4 @@ __all__ = [
     "symmetry",
     "trend",
     "variety",
-    "verify",
 ]

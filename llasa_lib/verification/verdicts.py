@@ -6,12 +6,12 @@ from itertools import zip_longest
 import numpy as np
 
 from llasa_lib.captions.facts import RATE, check_windows
-from llasa_lib.captions.verification import numbers, values
-from llasa_lib.captions.verification.claims import Claim, Finding
-from llasa_lib.captions.verification.samples import Samples
-from llasa_lib.captions.verification.statements import STATEMENTS
-from llasa_lib.captions.verification.text import Sentence, plain, sentences
-from llasa_lib.captions.verification.topics import HYPOTHETICAL, REFUSALS, TOPICS
+from llasa_lib.verification import numbers, values
+from llasa_lib.verification.claims import Claim, Finding
+from llasa_lib.verification.samples import Samples
+from llasa_lib.verification.statements import STATEMENTS
+from llasa_lib.verification.text import Sentence, plain, sentences
+from llasa_lib.verification.topics import HYPOTHETICAL, REFUSALS, TOPICS
 
 _NEGATION = re.compile(
     r"(?:\b(?:no|not|never|without|neither|nor|lacks|lacking|cannot|hardly any|absence of)|"
