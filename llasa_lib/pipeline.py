@@ -240,7 +240,7 @@ class Pipeline:
         Kept: measuring the copies takes a quarter of a minute, and every model of a comparison learns from them.
         """
         settings = self.profile.align
-        return questions.add_carried(
+        return questions.add_augmented(
             self.caption()["train"], settings.copies, settings.copy_turn, settings.copy_mirror, self.profile.seed
         )
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.signal import find_peaks
 
 from llasa_lib import captions, questions, signals, verification
+from llasa_lib.captions.grammar import PHRASES
 from llasa_lib.errors import LlasaError, ModelError, RecordingError
 
 TIME = np.arange(120) / 20.0
@@ -84,7 +85,7 @@ def test_a_caption_consists_of_true_phrases_and_nothing_else(hapt_windows):
 
 
 def test_no_phrase_can_be_taken_for_a_statement_about_another_fact():
-    rows = {row: [phrase for form in forms for phrase in form] for row, forms in captions.PHRASES.items()}
+    rows = {row: [phrase for form in forms for phrase in form] for row, forms in PHRASES.items()}
     assert re.fullmatch(pattern("the tilt is {lean}"), "the tilt is {x}")
     for row, some in rows.items():
         for other, others in rows.items():
@@ -320,13 +321,13 @@ def test_the_same_seed_gives_the_same_words_and_another_seed_others():
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda w: w[:100], "120 samples x 6 channels"),
+        (lambda w: w[:100], "120 steps, 6 channels"),
         (lambda w: w[:, :3], "6 channels"),
-        (lambda w: np.hstack([w[:, :3] / 9.80665, w[:, 3:]]), "unit is g"),
-        (lambda w: w * 0, "sensor is off"),
+        (lambda w: np.hstack([w[:, :3] / 9.80665, w[:, 3:]]), "in g, multiply by 9.80665"),
+        (lambda w: w * 0, "gravity was removed"),
         (lambda w: w * [0, 0, 0, 1, 1, 1], "Constant acceleration: x, y, z"),
-        (lambda w: np.hstack([w[:, :3], 90 + np.rad2deg(w[:, 3:])]), "deg2rad"),
-        (lambda w: np.where(np.arange(120)[:, None] == 7, np.nan, w), "sample 7, channel 0"),
+        (lambda w: np.hstack([w[:, :3], 90 + np.rad2deg(w[:, 3:])]), "multiply by pi / 180"),
+        (lambda w: np.where(np.arange(120)[:, None] == 7, np.nan, w), "step 7, channel 0"),
     ],
 )
 def test_a_window_that_cannot_be_measured_is_refused_in_one_sentence(spoil, words):

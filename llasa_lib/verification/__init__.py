@@ -12,5 +12,3 @@ Notable features:
 
 from llasa_lib.verification.claims import Claim
 from llasa_lib.verification.verdicts import verify
-
-__all__ = ["Claim", "verify"]
