@@ -416,7 +416,7 @@ def test_one_degree_and_one_impact_are_singular():
 
 
 def self_bleu(tokens):
-    """Self-BLEU-4 word for word after its definition, each text against all others."""
+    """Self-BLEU-4 word for word after its definition, each text against all others; 0 without any match."""
     scores = []
     grams = lambda text, n: Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1))
     for i, text in enumerate(tokens):
@@ -427,7 +427,8 @@ def self_bleu(tokens):
             matches = sum(min(count, max(other[gram] for other in theirs)) for gram, count in mine.items())
             log += np.log(max(matches, 0.1) / sum(mine.values())) / 4
         closest = min((abs(len(other) - len(text)), len(other)) for other in others)[1]
-        scores.append(np.exp(log + min(0, 1 - closest / len(text))))
+        shared = set(text) & set().union(*others)
+        scores.append(np.exp(log + min(0, 1 - closest / len(text))) if shared else 0.0)
     return np.mean(scores)
 
 

@@ -27,11 +27,11 @@ from llasa_lib.recordings.recording import (
 from llasa_lib.recordings.subjects import subject_name
 from llasa_lib.recordings.write import write
 
+# Set -> the module that reads it: `read(path, subjects)`, and `PEOPLE` or, if files must be asked, `people(path)`.
 READERS = {
     reader.__name__.rpartition(".")[2]: reader
     for reader in (hapt, hhar, motionsense, shoaib, pamap2, basicmotions, shoulder)
 }
-"""Set -> the module that reads it: ``read(path, subjects)``, and ``PEOPLE`` or, if files must be asked, ``people(path)``."""
 
 
 def load(name, subjects=None):
