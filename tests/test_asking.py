@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from llasa_lib import asking, captions, questions, signals
+from llasa_lib import asking, questions, signals, verification
 from llasa_lib.errors import ArtifactError, ModelError, RecordingError
 from llasa_lib.recordings import ACTIVITIES
 
@@ -58,7 +58,7 @@ def test_every_window_gets_its_own_reply(replies, imu):
 
 def test_the_evidence_is_true_of_the_window(replies):
     for reply in replies:
-        claims = captions.verify(reply.evidence, reply.imu)
+        claims = verification.verify(reply.evidence, reply.imu)
         assert claims
         assert all(claim.holds for claim in claims)
 

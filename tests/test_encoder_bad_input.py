@@ -81,7 +81,7 @@ def test_the_same_numbers_in_another_wrapping_are_the_same_windows(imu, change):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_windows_in_half_precision_are_read(imu, dtype):
     rough = torch.from_numpy(imu).to(dtype)
-    np.testing.assert_array_equal(encoder.check_windows(rough), rough.float().numpy())
+    np.testing.assert_array_equal(signals.check_windows(rough), rough.float().numpy())
 
 
 def test_no_window_has_no_embedding_and_teaches_nothing(imu, tmp_path):

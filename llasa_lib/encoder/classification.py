@@ -9,8 +9,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from llasa_lib import training
 from llasa_lib.encoder.network import CLASSIFIERS, LimuBertConfig, LimuBertModel, LimuBertPreTrainedModel
 from llasa_lib.encoder.probing import pool
-from llasa_lib.encoder.windows import check_windows, normalise
+from llasa_lib.encoder.windows import normalise
 from llasa_lib.errors import ModelError
+from llasa_lib.signals import check_windows
 
 SECONDS = 6  # of a window
 

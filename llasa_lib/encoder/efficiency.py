@@ -16,7 +16,7 @@ from llasa_lib.encoder.classification import RawGru, predict, train, with_head
 from llasa_lib.encoder.network import LimuBertModel
 from llasa_lib.encoder.pretraining import embed
 from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool
-from llasa_lib.encoder.windows import check_windows, normalise
+from llasa_lib.encoder.windows import normalise
 
 
 def draw_labels(activities, share, seed):
@@ -42,7 +42,7 @@ def random_like(model, imu, seed):
     torch.manual_seed(seed)
     config = getattr(model, "limu_bert", model).config
     fresh = LimuBertModel(config).eval()
-    fresh.input.fit(torch.from_numpy(normalise(check_windows(imu, config.max_position_embeddings))))
+    fresh.input.fit(torch.from_numpy(normalise(signals.check_windows(imu, config.max_position_embeddings))))
     return fresh
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from .. import captions, signals
+from .. import signals, verification
 from .answering import answers
 
 
@@ -35,7 +35,7 @@ def check_answers(model, processor, corpus, batch_size=32, max_new_tokens=64, pr
         texts = answers(
             model, processor, windows, [q for _, q, _ in items], batch_size, max_new_tokens, progress, notes=notes
         )
-        verdicts = [claim.holds for pair in zip(texts, windows, strict=True) for claim in captions.verify(*pair)]
+        verdicts = [claim.holds for pair in zip(texts, windows, strict=True) for claim in verification.verify(*pair)]
         supported, contradicted = verdicts.count(True), verdicts.count(False)
         same = [text == answer for text, (_, _, answer) in zip(texts, items, strict=True)]
         rows.append(

@@ -90,7 +90,7 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
             imu = np.concatenate([self.windows(one, check_units) for one in imu])
         imu = np.asarray(imu, dtype=np.float32)
         imu = imu[None] if imu.ndim == 2 else imu
-        return encoder.check_windows(imu, length=self.length, units=check_units)
+        return signals.check_windows(imu, length=self.length, units=check_units)
 
 
 def _is_grouped(imu):

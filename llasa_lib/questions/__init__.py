@@ -27,18 +27,3 @@ from llasa_lib.questions.making import (
     recognition_answer,
     window_seed,
 )
-
-__all__ = [
-    "KINDS",
-    "RECOGNITION_QUESTION",
-    "SLOTS",
-    "QuestionAnswer",
-    "add_augmented",
-    "compare",
-    "leak",
-    "make",
-    "make_comparisons",
-    "make_corpus",
-    "recognition_answer",
-    "window_seed",
-]

@@ -265,7 +265,7 @@ def make_corpus(windows, processes=1):
 
 
 def add_augmented(corpus, copies, largest=90.0, mirrored=False, seed=0):
-    """Append copies of every window as it would have been recorded elsewhere on the body, with texts of their own.
+    """Append augmented copies: every window as it would have been recorded elsewhere on the body, with its own texts.
 
     Parameters
     ----------
