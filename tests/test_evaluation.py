@@ -99,6 +99,30 @@ def test_the_interval_is_the_same_every_time_and_narrows_with_its_level():
     assert wide[0] <= narrow[0] <= narrow[1] <= wide[1]
 
 
+def plain_interval(true, predicted, subjects, draws, seed):
+    """The same draws, each scored by scikit-learn."""
+    rng, subjects = np.random.default_rng(seed), np.asarray(subjects)
+    rows = [np.flatnonzero(subjects == subject) for subject in np.unique(subjects)]
+    values = []
+    for _ in range(draws):
+        drawn = np.concatenate([rows[n] for n in rng.integers(len(rows), size=len(rows))])
+        values.append(evaluation.macro_f1(np.asarray(true)[drawn], np.asarray(predicted)[drawn]))
+    return np.quantile(values, [0.025, 0.975])
+
+
+@settings(deadline=None, max_examples=25)
+@given(pairs, st.integers(1, 6), st.integers(0, 99))
+def test_counts_per_person_give_the_interval_of_scoring_every_draw(pairs, people, seed):
+    """Also where a draw lacks an activity that others have, where a name occurs in answers only, and with one person.
+
+    Activities are sorted by person, so that most draws miss some.
+    """
+    true, predicted = two(sorted(pairs))
+    subjects = [f"p{n * people // len(pairs)}" for n in range(len(pairs))]
+    expected = plain_interval(true, predicted, subjects, draws=20, seed=seed)
+    assert evaluation.bootstrap_interval(true, predicted, subjects, draws=20, seed=seed) == pytest.approx(expected)
+
+
 # --- reading answers ----------------------------------------------------------------------------------------------
 
 
