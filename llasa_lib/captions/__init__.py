@@ -55,7 +55,7 @@ from llasa_lib.captions.facts import (
     trend,
 )
 from llasa_lib.captions.grammar import PHRASES, is_moving, phrases
-from llasa_lib.captions.language import WORDS, Caption, describe, narrate, notes
+from llasa_lib.captions.language import WORDS, Caption, describe, measurement_line, narrate
 from llasa_lib.captions.verification import Claim, verify
 
 __all__ = [
@@ -100,8 +100,8 @@ __all__ = [
     "level",
     "measure",
     "measure_all",
+    "measurement_line",
     "narrate",
-    "notes",
     "phrases",
     "say",
     "sensor_problems",

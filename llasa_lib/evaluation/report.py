@@ -10,6 +10,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from .. import files
 from ..errors import ArtifactError
 
+UNCLEAR = "unclear"
+
 
 def macro_f1(true, predicted):
     """Mean F1 over the activities that occur in ``true``.
@@ -79,7 +81,7 @@ class System:
             accuracy=float(accuracy_score(true, predicted)),
             macro_f1=macro_f1(true, predicted),
             interval=bootstrap_interval(true, predicted, subjects, draws=draws, seed=seed),
-            unclear=float(np.mean(np.asarray(predicted) == "unclear")),
+            unclear=float(np.mean(np.asarray(predicted) == UNCLEAR)),
             predicted=list(predicted),
         )
 
@@ -134,7 +136,7 @@ class Report:
 
     def confusion(self, name):
         """Confusion matrix of one system: rows true, columns predicted, the last column "unclear"."""
-        labels = [*self.activities, "unclear"]
+        labels = [*self.activities, UNCLEAR]
         return confusion_matrix(self.true, self[name].predicted, labels=labels)[:-1], labels
 
     def per_subject(self, name):
