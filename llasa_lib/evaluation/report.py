@@ -90,7 +90,8 @@ class System:
 class Report:
     """The test on unseen subjects.
 
-    ``print(report)`` gives the table, :meth:`plot` the figure, :meth:`save` and :meth:`load` a JSON file.
+    ``print(report)`` gives the table, :meth:`plot` the figure, :meth:`save` and :meth:`load` a JSON file. ``examples``
+    holds the model's answer to every window, and ``scores``, the log-probabilities of the activities' sentences.
     """
 
     profile: str

@@ -118,7 +118,6 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
         System.score(name, kind, true, predicted, subjects, settings.bootstrap, seed)
         for name, kind, predicted in predictions
     ]
-    examples = [
-        {"row": row, "subject": subjects[row], "activity": true[row], "answer": texts[row]} for row in range(len(texts))
-    ]
+    columns = {"subject": subjects, "activity": true, "answer": texts, "scores": scores.tolist()}
+    examples = [{"row": row, **{name: values[row] for name, values in columns.items()}} for row in range(len(imu))]
     return Report(profile=profile, true=true, subjects=subjects, systems=systems, examples=examples)

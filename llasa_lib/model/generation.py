@@ -35,7 +35,8 @@ def answers(model, processor, windows, question, max_new_tokens=12, batch_size=3
     ----------
     model : LlasaForConditionalGeneration
     processor : LlasaProcessor
-    windows : (N, T, 6) array, SI units
+    windows : (N, T, 6) array, SI units, or None
+        None asks a list of questions without a sensor.
     question : str, list of N str, or list of N lists of str
     batch_size : int
         Questions that are answered together.
@@ -47,64 +48,72 @@ def answers(model, processor, windows, question, max_new_tokens=12, batch_size=3
     list of N str
         Of several questions about each window, N lists.
     """
-    asked = [question] * len(windows) if isinstance(question, str) else list(question)
-    if len(asked) != len(windows):
-        raise ModelError(f"{len(asked)} questions for {len(windows)} windows. Give one for each, or a single one.")
+    count = len(windows) if windows is not None else 1 if isinstance(question, str) else len(question)
+    asked = [question] * count if isinstance(question, str) else list(question)
+    if len(asked) != count:
+        raise ModelError(f"{len(asked)} questions for {count} windows. Give one for each, or a single one.")
     several = any(not isinstance(one, str) for one in asked)
-    groups = list(zip(windows, asked if several else [[one] for one in asked], strict=True))
-    size = max(1, batch_size // max([1, *(len(some) for _, some in groups)]))
-    texts = []
+    pairs = [(n, one) for n, some in enumerate(asked) for one in (some if several else [some])]
+    # Apart: beside a prompt with measured values, one without would be mostly padding.
+    choice = reading.get("measurements", "auto")
+    parts = [
+        [k for k, (_, one) in enumerate(pairs) if processor.measures(one, choice) == told] for told in (False, True)
+    ]
+    texts = [""] * len(pairs)
     # A single answer is written before the weights are laid out.
-    with packed(model) if sum(len(some) for _, some in groups) > 1 else contextlib.nullcontext():
-        for batch in _batches(groups, size, progress, "answering"):
-            owner = [n for n, (_, some) in enumerate(batch) for _ in some]
-            if not owner:
-                continue
-            imu, text = np.stack([batch[n][0] for n in owner]), [one for _, some in batch for one in some]
+    with packed(model) if len(pairs) > 1 else contextlib.nullcontext():
+        for batch in (batch for part in parts for batch in _batches(part, batch_size, progress, "answering")):
+            rows, text = (list(column) for column in zip(*(pairs[k] for k in batch), strict=True))
+            imu = None if windows is None else np.asarray(windows)[rows]
             inputs, cache = processor(imu=imu, text=text, **reading).to(model.device), None
             if several:
-                inputs, cache = _read_shared(model, processor, inputs, owner)
-            texts += processor.answers(_greedy(model, processor, inputs, max_new_tokens, cache), inputs)
+                inputs, cache = _read_shared(model, processor, inputs, rows)
+            said = processor.answers(_greedy(model, processor, inputs, max_new_tokens, cache), inputs)
+            for k, one in zip(batch, said, strict=True):
+                texts[k] = one
     if not several:
         return texts
-    left = iter(texts)
-    return [[next(left) for _ in some] for _, some in groups]
+    told = iter(texts)
+    return [[next(told) for _ in some] for some in asked]
 
 
-def _read_shared(model, processor, inputs, owner):
-    """Read what all prompts of a window begin with, once.
+def _read_shared(model, processor, inputs, owners):
+    """Read what prompts about a window begin with, once.
 
     Parameters
     ----------
     inputs : dict
         Of the processor, for R prompts.
-    owner : list of R int
-        The window that each prompt is about; prompts of one window stand together.
+    owners : list of R int
+        The window that each prompt is about.
 
     Returns
     -------
     (dict, DynamicCache)
         ``input_ids`` and ``attention_mask`` (R, L), and the cache of their beginnings: the pads stand in between.
     """
-    rows = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
-    prompts = [ids[kept.bool()].tolist() for ids, kept in rows]
-    first = [n for n, one in enumerate(owner) if one not in owner[:n]]
-    groups = [[prompts[n] for n, one in enumerate(owner) if one == owner[start]] for start in first]
-    shared = [_common_prefix(group) for group in groups]
-    ids, mask = _padded(shared, processor.tokenizer.pad_token_id, model.device)
-    sensor = {name: inputs[name][first] for name in processor.feature_extractor.model_input_names}
+    whole = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+    prompts = [ids[kept.bool()].tolist() for ids, kept in whole]
+    first = {owner: owners.index(owner) for owner in owners}
+    shared = [_common_prefix([p for p, one in zip(prompts, owners, strict=True) if one == owner]) for owner in first]
+    pad, device = processor.tokenizer.pad_token_id, model.device
+    ids, mask = _padded(shared, pad, device)
+    sensor = {
+        name: inputs[name][list(first.values())]
+        for name in processor.feature_extractor.model_input_names
+        if name in inputs
+    }
     cache = DynamicCache(config=model.config.get_text_config())
     places = (mask.cumsum(1) - 1).clamp(min=0)
     model.model(ids, attention_mask=mask, position_ids=places, **sensor, past_key_values=cache, use_cache=True)
-    index = torch.tensor([n for n, group in enumerate(groups) for _ in group], device=model.device)
-    cache.batch_select_indices(index)
-    rest = [row[len(begun) :] for begun, group in zip(shared, groups, strict=True) for row in group]
-    rest_ids, rest_mask = _padded(rest, processor.tokenizer.pad_token_id, model.device)
-    whole = {
-        "input_ids": torch.cat([ids[index], rest_ids], dim=1),
-        "attention_mask": torch.cat([mask[index], rest_mask], dim=1),
+    begun = [list(first).index(owner) for owner in owners]
+    cache.batch_select_indices(torch.tensor(begun, device=device))
+    rest_ids, rest_mask = _padded([p[len(shared[n]) :] for p, n in zip(prompts, begun, strict=True)], pad, device)
+    joined = {
+        "input_ids": torch.cat([ids[begun], rest_ids], dim=1),
+        "attention_mask": torch.cat([mask[begun], rest_mask], dim=1),
     }
-    return whole, cache
+    return joined, cache
 
 
 def _padded(rows, pad, device):

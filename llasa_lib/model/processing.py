@@ -238,11 +238,11 @@ class LlasaProcessor(ProcessorMixin):
             )
         return texts
 
-    def _measures(self, text, measurements):
-        """Whether a text gets the line of measured values; never a finished prompt."""
+    def measures(self, text, measurements="auto"):
+        """Whether a text gets the line of measured values, see :meth:`__call__`; a finished prompt never does."""
         if measurements == "auto":
             measurements = self.measurements and text not in questions.RECOGNITION_QUESTIONS
-        return measurements and IMU_TOKEN not in text
+        return bool(measurements) and IMU_TOKEN not in text
 
     def _texts(self, text, imu, measurements):
         """Prompts that take the windows in order, one each where the text does not say otherwise."""
@@ -250,7 +250,7 @@ class LlasaProcessor(ProcessorMixin):
         texts = [text] * max(windows, 1) if isinstance(text, str) and IMU_TOKEN not in text else text
         texts = [texts] if isinstance(texts, str) else list(texts)
         if windows == len(texts):
-            measured = [n for n, one in enumerate(texts) if self._measures(one, measurements)]
+            measured = [n for n, one in enumerate(texts) if self.measures(one, measurements)]
             for n, facts in zip(measured, captions.measure_all(imu[measured]) if measured else [], strict=True):
                 texts[n] = with_measurements(texts[n], facts)
         texts = [t if IMU_TOKEN in t else self.prompt([t], windows=1 if windows else 0) for t in texts]
