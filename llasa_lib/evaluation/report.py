@@ -111,19 +111,6 @@ class Report:
         """Activities in the test set, in a fixed order."""
         return sorted(set(self.true))
 
-    def rows(self):
-        """The table as a list of dicts."""
-        return [
-            {
-                "system": s.name,
-                "accuracy": s.accuracy,
-                "macro-F1": s.macro_f1,
-                "95 % interval": f"{s.interval[0]:.3f}-{s.interval[1]:.3f}",
-                "unclear": s.unclear,
-            }
-            for s in self.systems
-        ]
-
     def __str__(self):
         head = f"{len(self.true)} windows of {len(set(self.subjects))} unseen subjects, profile {self.profile}"
         width = max(len(s.name) for s in self.systems)

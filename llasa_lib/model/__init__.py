@@ -28,14 +28,7 @@ from llasa_lib.model.alignment import (
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.conversations import Conversations, collate, read_once
 from llasa_lib.model.generation import answers, answers_and_scores, score_activities, score_sentences
-from llasa_lib.model.modeling import (
-    LlasaForConditionalGeneration,
-    LlasaModel,
-    LlasaModelOutput,
-    LlasaOutput,
-    LlasaPreTrainedModel,
-    freeze_mask_token,
-)
+from llasa_lib.model.modeling import LlasaForConditionalGeneration, freeze_mask_token
 from llasa_lib.model.pipelines import ImuTextToTextPipeline
 from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_measurements
 from llasa_lib.model.projectors import LlasaProjector
@@ -50,10 +43,6 @@ __all__ = [
     "ImuTextToTextPipeline",
     "LlasaConfig",
     "LlasaForConditionalGeneration",
-    "LlasaModel",
-    "LlasaModelOutput",
-    "LlasaOutput",
-    "LlasaPreTrainedModel",
     "LlasaProcessor",
     "LlasaProjector",
     "align",
