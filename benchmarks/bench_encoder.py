@@ -22,7 +22,7 @@ from llasa_lib import encoder, profiles, recordings, signals
 from llasa_lib.encoder.network import LimuBertBlock, LimuBertLayerNorm
 
 PROFILE = profiles.load("cpu")
-SETTINGS = PROFILE.represent.published
+SETTINGS = PROFILE.ablate.published
 LIMITS = {"library": 1.3, "variant": 5.0}
 NOISE = 0.05  # of the loss: the two draw other masks
 

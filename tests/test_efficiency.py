@@ -16,7 +16,7 @@ from llasa_lib.errors import ProfileError
 from llasa_lib.pipeline import Pipeline
 from llasa_lib.signals import shards
 
-SETTINGS = profiles.load("smoke").represent.model_copy(update={"shares": [0.2, 1.0], "draws": 2, "steps": 2})
+SETTINGS = profiles.load("smoke").ablate.model_copy(update={"shares": [0.2, 1.0], "draws": 2, "steps": 2})
 METHODS = {
     "random forest, plain features",
     "logistic regression, plain features",
@@ -229,9 +229,9 @@ def test_windows_of_another_length_have_a_table_too(toy, tmp_path):
 # --- the stage ------------------------------------------------------------------------------------
 
 
-def test_the_stage_represent_has_three_parts(smoke_run):
-    settings = smoke_run.profile.represent
-    published, variants, rows = smoke_run.represent()
+def test_the_stage_ablate_has_three_parts(smoke_run):
+    settings = smoke_run.profile.ablate
+    published, variants, rows = smoke_run.ablate()
     assert type(published) is encoder.LimuBertForPreTraining
     assert not published.training
     plain = encoder.LimuBertConfig(max_position_embeddings=smoke_run.profile.data.length)
@@ -239,7 +239,7 @@ def test_the_stage_represent_has_three_parts(smoke_run):
         name: getattr(plain, name) for name in encoder.network.VARIANTS
     }
     assert sum(p.numel() for p in published.parameters()) == 62_646
-    assert [row["variant"] for row in variants] == list(settings.variants)
+    assert [row["variant"] for row in variants] == settings.shown
     for row in variants:
         assert set(row) == {"variant", "seconds", "untrained", "trained"}
         assert 0 <= row["untrained"] <= 1
@@ -253,12 +253,12 @@ def test_the_stage_represent_has_three_parts(smoke_run):
     assert {row["labels"] for row in rows if row["share"] == 1.0} == {len(smoke_run.prepare()["train"])}
 
 
-def test_what_represent_made_is_loaded_and_leaves_no_work_behind(smoke_run, monkeypatch):
-    smoke_run.represent()
+def test_what_ablate_made_is_loaded_and_leaves_no_work_behind(smoke_run, monkeypatch):
+    smoke_run.ablate()
     monkeypatch.setattr(encoder, "label_efficiency", None)
     monkeypatch.setattr(encoder, "pretrain", None)
-    assert len(smoke_run.represent()) == 3
-    assert not list((smoke_run.folder / ".work").glob("represent-*"))
+    assert len(smoke_run.ablate()) == 3
+    assert not list((smoke_run.folder / ".work").glob("ablate-*"))
 
 
 def test_windows_are_cut_once_for_all_variants_of_a_stride(smoke_run, tmp_path, monkeypatch):
@@ -279,12 +279,12 @@ def test_windows_are_cut_once_for_all_variants_of_a_stride(smoke_run, tmp_path, 
 
     monkeypatch.setattr(encoder, "pretrain", train)
     with pytest.raises(KeyboardInterrupt):
-        run.represent()
+        run.ablate()
     left = iter(range(9))
-    _, variants, _ = run.represent()
+    _, variants, _ = run.ablate()
     people = len(set(run.prepare()["train"]["subject"]))
     assert len(cut) == people
-    assert len(trained) == 1 + len(variants) == 4
+    assert len(trained) == 1 + len(variants) == 3
     assert len(set(trained)) == 1
 
 
@@ -297,7 +297,7 @@ def test_a_variant_is_the_encoders_section_with_its_changes():
     assert profile.variant("turned by up to 15 degrees").max_turn == 15
 
 
-VARIANT = "represent.variants.turned 1"
+VARIANT = "ablate.variants.turned 1"
 
 
 @pytest.mark.parametrize(
@@ -331,12 +331,12 @@ def test_a_variant_needs_a_name_that_a_file_may_have(tmp_path, name):
 @pytest.mark.parametrize(
     ("shares", "sentence"),
     [
-        ("[0, 1]", "represent.shares.0: input should be greater than 0"),
-        ("[0.1, 7]", "represent.shares.1: input should be less than or equal to 1"),
-        ("[.nan]", "represent.shares.0: input should be a finite number"),
-        ("[0.1, 0.1]", "represent.shares: a share is listed twice"),
-        ("[]", "represent.shares: list should have at least 1 item"),
-        ("0.1", "represent.shares: input should be a valid list"),
+        ("[0, 1]", "ablate.shares.0: input should be greater than 0"),
+        ("[0.1, 7]", "ablate.shares.1: input should be less than or equal to 1"),
+        ("[.nan]", "ablate.shares.0: input should be a finite number"),
+        ("[0.1, 0.1]", "ablate.shares: a share is listed twice"),
+        ("[]", "ablate.shares: list should have at least 1 item"),
+        ("0.1", "ablate.shares: input should be a valid list"),
     ],
 )
 def test_shares_lie_between_nothing_and_all_and_each_is_asked_for_once(tmp_path, shares, sentence):

@@ -15,7 +15,7 @@ SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "nu
 FULL = SMALL | {"patch_size": 4, "block": "pre_norm", "standardise": True, "fine_channels": True, "mask_token": True}
 SMOKE = profiles.load("smoke")
 PRETRAIN = SMOKE.encoder.model_copy(update={"epochs": 1, "batch_size": 8})
-CLASSIFY = SMOKE.represent.model_copy(update={"epochs": 1, "batch_size": 8})
+CLASSIFY = SMOKE.ablate.model_copy(update={"epochs": 1, "batch_size": 8})
 NAMES = ["lying", "walking"]
 
 

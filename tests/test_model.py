@@ -476,7 +476,7 @@ def test_alignment_changes_the_projector_and_not_one_bit_of_the_rest(llasa, proc
     frozen = {name: digest(getattr(llasa.model, name)) for name in ("encoder", "language_model")}
     projector = digest(llasa.model.projector)
     # From a cold start, and of the language model alone: behind a warm-up a random model has little left to learn.
-    update = {"batch_size": 4, "learning_rate": 0.01, "warm_up_epochs": 0, "word_weight": 0.0}
+    update = {"batch_size": 4, "learning_rate": 0.01, "warm_up_epochs": 0, "contrastive_weight": 0.0}
     settings = ALIGN.model_copy(update=update)
     history = model.align(llasa, processor, corpus, settings, tmp_path / "work", seed=0, caption_share=0.0)
     assert {name: digest(getattr(llasa.model, name)) for name in frozen} == frozen
@@ -512,9 +512,9 @@ def gradients(monkeypatch, train):
     return found
 
 
-@pytest.mark.parametrize(("stage", "word_weight"), [("align", 0.0), ("align", 1.0), ("tune", None)])
+@pytest.mark.parametrize(("stage", "contrastive_weight"), [("align", 0.0), ("align", 1.0), ("tune", None)])
 def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(
-    tiny_llasa, processor, corpus, tmp_path, monkeypatch, stage, word_weight
+    tiny_llasa, processor, corpus, tmp_path, monkeypatch, stage, contrastive_weight
 ):
     """Answers differ in length, and every token counts the same, whichever half it is in."""
     eight = corpus.select(range(8))
@@ -525,7 +525,7 @@ def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(
 
         def train(llasa=llasa, update=update):
             if stage == "align":
-                settings = ALIGN.model_copy(update=update | {"warm_up_epochs": 0, "word_weight": word_weight})
+                settings = ALIGN.model_copy(update=update | {"warm_up_epochs": 0, "contrastive_weight": contrastive_weight})
                 model.align(llasa, processor, eight, settings, tmp_path, seed=0, caption_share=0.5)
             else:
                 tuning.tune(llasa, processor, eight, TUNE.model_copy(update=update), tmp_path, seed=0)

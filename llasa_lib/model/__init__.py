@@ -19,10 +19,10 @@ from llasa_lib.model.alignment import (
     align,
     alignment_samples,
     build,
+    contrastive_loss,
     nearest_words,
     step_seconds,
     warm_up,
-    word_loss,
     word_targets,
 )
 from llasa_lib.model.configuration import LlasaConfig
@@ -51,6 +51,7 @@ __all__ = [
     "answers_and_scores",
     "build",
     "collate",
+    "contrastive_loss",
     "freeze_mask_token",
     "load",
     "nearest_words",
@@ -61,6 +62,5 @@ __all__ = [
     "step_seconds",
     "warm_up",
     "with_measurements",
-    "word_loss",
     "word_targets",
 ]

@@ -264,7 +264,7 @@ def make_corpus(windows, processes=1):
     return corpus.with_format(None)
 
 
-def add_carried(corpus, copies, largest=90.0, mirrored=False, seed=0):
+def add_augmented(corpus, copies, largest=90.0, mirrored=False, seed=0):
     """Append copies of every window as it would have been recorded elsewhere on the body, with texts of their own.
 
     Parameters
@@ -290,11 +290,11 @@ def add_carried(corpus, copies, largest=90.0, mirrored=False, seed=0):
     upright, level = signals.upright_axis(imu), signals.level_axis(imu)
     parts = [corpus]
     for number in range(copies):
-        carried = signals.turn_about(imu, upright, rng, largest).astype(np.float32)
+        augmented = signals.turn_about(imu, upright, rng, largest).astype(np.float32)
         if mirrored and number % 2:
-            carried = signals.mirror(carried, level)
+            augmented = signals.mirror(augmented, level)
         kept = {name: corpus[name] for name in signals.window_features(imu.shape[1]) if name != "imu"}
-        columns = {**kept, "imu": carried, **_write({**kept, "imu": carried})}
+        columns = {**kept, "imu": augmented, **_write({**kept, "imu": augmented})}
         parts.append(datasets.Dataset.from_dict(columns, features=corpus.features))
     return datasets.concatenate_datasets(parts)
 
