@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import captions, evaluation, pipeline, questions, recordings, signals, training
 from .errors import RecordingError
 
 
@@ -36,7 +35,7 @@ def shares(scores):
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def ask_windows(model, processor, imu, question, activities, starts=None, max_new_tokens=48):
+def ask_windows(llasa, processor, imu, question, activities, starts=None, max_new_tokens=48):
     """Ask about windows that are at hand.
 
     Parameters
@@ -51,12 +50,14 @@ def ask_windows(model, processor, imu, question, activities, starts=None, max_ne
     -------
     list of Reply
     """
-    # The activity is told from the sensor alone; any other answer may hold numbers, and those are measured.
-    notes = processor.notes and question != questions.RECOGNITION_QUESTION
-    texts = evaluation.answers(
-        model, processor, imu, question, max_new_tokens=max_new_tokens, progress=False, notes=notes
-    )
-    scores = evaluation.score_activities(model, processor, imu, activities, progress=False)
+    from . import captions, model, questions
+
+    if question == questions.RECOGNITION_QUESTION:
+        sentences = [questions.recognition_answer(activity) for activity in activities]
+        texts, scores = model.answers_and_scores(llasa, processor, imu, question, sentences, max_new_tokens)
+    else:
+        texts = model.answers(llasa, processor, imu, question, max_new_tokens)
+        scores = model.score_activities(llasa, processor, imu, activities)
     starts = [0.0] * len(imu) if starts is None else starts
     seconds = imu.shape[1] / 20.0
     return [
@@ -95,7 +96,9 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
     ArtifactError
         If no model was tuned yet.
     """
-    # The recording first: a mistake in it should not cost the time it takes to load a model.
+    # The recording first: a mistake in it should not cost the time it takes to load a model, or what runs one.
+    from . import recordings, signals
+
     cut = signals.make_windows([recordings.read(path)], labelled=False)
     starts = np.asarray(cut["start"], dtype=float)
     starts = starts - (starts[0] if len(starts) else 0.0)
@@ -105,10 +108,12 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
         raise RecordingError(
             f"{path} has no six seconds without a gap behind second {start:g}. Use --start {last:g} or less."
         )
+    from . import pipeline, training
+
     training.quiet()
-    model, processor = pipeline.ready(profile)
+    llasa, processor = pipeline.ready(profile)
     # A model from elsewhere may not say what it was taught.
-    activities = model.config.activities or list(recordings.ACTIVITIES[:6])
+    activities = llasa.config.activities or list(recordings.ACTIVITIES[:6])
     return ask_windows(
-        model, processor, signals.to_array(cut)[chosen], question, activities, starts[chosen], max_new_tokens
+        llasa, processor, signals.to_array(cut)[chosen], question, activities, starts[chosen], max_new_tokens
     )

@@ -13,10 +13,10 @@ from transformers.pytorch_utils import Conv1D
 
 from . import captions, questions, signals, training
 from .errors import ModelError
-from .model import Conversations, collate, freeze_mask_token, read_once, with_notes
+from .model import Conversations, collate, freeze_mask_token, read_once, with_measurements
 
 
-def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
+def tuning_samples(corpus, turns, epochs, seed, measured_share=0.0):
     """Conversations of ``turns`` questions about each window; one is always the recognition.
 
     Parameters
@@ -28,9 +28,10 @@ def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
         values alone, are made from the window's facts: the line of values is long, and is paid for once.
     epochs : float
         Passes over the windows; every pass draws other questions.
-    noted_share : float
-        Share of conversations with the measured values in the prompt (:func:`with_notes`). The others then ask for the
-        activity alone: an answer with numbers would teach to make them up. At 0, as published, all ask everything.
+    measured_share : float
+        Share of conversations with the measured values in the prompt (:func:`with_measurements`). The others then ask
+        for the activity alone: an answer with numbers would teach to make them up. At 0, as published, all ask
+        everything.
 
     Returns
     -------
@@ -40,18 +41,18 @@ def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
     asked, facts, activities = corpus["questions"], corpus["facts"], corpus["activity"]
     samples = []
     for number, row in enumerate(training.passes(len(corpus), epochs, rng)):
-        noted = rng.random() < noted_share
+        measured = rng.random() < measured_share
         pairs = [(pair["question"], pair["answer"]) for pair in asked[row]]
         named = [n for n, pair in enumerate(asked[row]) if pair["kind"] == "recognition"][:1]
-        measured = captions.Facts.from_dict(json.loads(facts[row])) if noted else None
-        if noted:
-            pairs += _further(pairs, measured, activities[row], turns, f"{seed}-{number}")
-        others = [n for n in range(len(pairs)) if n not in named] if noted or not noted_share else []
+        measurements = captions.Facts.from_dict(json.loads(facts[row])) if measured else None
+        if measured:
+            pairs += _further(pairs, measurements, activities[row], turns, f"{seed}-{number}")
+        others = [n for n in range(len(pairs)) if n not in named] if measured or not measured_share else []
         chosen = named + rng.permutation(others)[: turns - 1].tolist()
         rng.shuffle(chosen)
         talk = [pairs[n] for n in chosen]
-        if noted:
-            talk[0] = (with_notes(talk[0][0], measured), talk[0][1])
+        if measured:
+            talk[0] = (with_measurements(talk[0][0], measurements), talk[0][1])
         samples.append((row, talk))
     return samples
 
@@ -131,7 +132,7 @@ def tune(model, processor, corpus, settings, folder, seed, keep=False):
     model : LlasaForConditionalGeneration
         The aligned model; gets the adapter in place.
     processor : LlasaProcessor
-        Its ``notes`` are set to whether any conversation brought them.
+        Its ``measurements`` are set to whether any conversation brought them.
     corpus : datasets.Dataset
         Training windows with questions.
     settings : profiles.Tune
@@ -156,7 +157,7 @@ def tune(model, processor, corpus, settings, folder, seed, keep=False):
         Conversations(
             processor,
             read_once(tuned.get_base_model(), processor, signals.to_array(corpus)),
-            tuning_samples(corpus, settings.turns, settings.epochs, seed, settings.noted_share),
+            tuning_samples(corpus, settings.turns, settings.epochs, seed, settings.measured_share),
             settings.batch_size,
             seed,
         ),
@@ -170,5 +171,5 @@ def tune(model, processor, corpus, settings, folder, seed, keep=False):
         description="tuning",
         keep=keep,
     )
-    processor.notes = settings.noted_share > 0
+    processor.measurements = settings.measured_share > 0
     return tuned, history

@@ -459,7 +459,7 @@ def test_variety_of_copies_is_none_and_of_strangers_is_full():
 def test_notes_hold_the_numbers_that_the_answers_to_numeric_questions_print(hapt_windows):
     for window in signals.to_array(hapt_windows)[::9]:
         facts = captions.measure(window)
-        line = captions.notes(facts)
+        line = captions.measurement_line(facts)
         assert "\n" not in line
         for name in ("intensity", "impact", "impact_time", "rotation", "rotation_peak", "spread_x", "cadence"):
             value = facts[name].value
@@ -468,5 +468,5 @@ def test_notes_hold_the_numbers_that_the_answers_to_numeric_questions_print(hapt
 
 def test_notes_name_no_activity(hapt_windows):
     for window in signals.to_array(hapt_windows)[::9]:
-        words = set(captions.notes(captions.measure(window)).replace(";", "").split())
+        words = set(captions.measurement_line(captions.measure(window)).replace(";", "").split())
         assert not words & {"walking", "climbing", "descending", "stairs", "sitting", "standing", "lying", "jogging"}

@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import ModelOutput
 
-from llasa_lib import encoder, evaluation, language_models, model, profiles, questions, signals, training, tuning
+from llasa_lib import encoder, language_models, model, profiles, questions, signals, training, tuning
 from llasa_lib.encoder import LimuBertConfig, LimuBertModel
 from llasa_lib.errors import ModelError
 from llasa_lib.model import IGNORE, LlasaConfig, LlasaForConditionalGeneration, LlasaProcessor, LlasaProjector
@@ -206,6 +207,36 @@ def test_the_loss_is_the_cross_entropy_of_the_answers_tokens(tiny_llasa, imu):
     torch.testing.assert_close(llasa(**batch, labels=labels).loss, mine)
 
 
+def test_logits_beside_labels_come_on_request_alone(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:2], text=QUESTION)
+    labels = inputs["input_ids"]
+    expected, lean = llasa(**inputs).logits, llasa(**inputs, labels=labels)
+    assert lean.logits is None
+    for kept in (0, 3, torch.tensor([1, 4])):
+        both = llasa(**inputs, labels=labels, logits_to_keep=kept)
+        torch.testing.assert_close(both.loss, lean.loss)
+        torch.testing.assert_close(both.logits, llasa(**inputs, logits_to_keep=kept).logits)
+    torch.testing.assert_close(llasa(**inputs, labels=labels, logits_to_keep=0).logits, expected)
+
+
+def test_the_network_without_its_head_says_what_each_of_its_outputs_is(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    bare = AutoModel.from_config(llasa.config).eval()
+    bare.load_state_dict(llasa.model.state_dict())
+    inputs = processor(imu=imu[:2], text=QUESTION)
+    with torch.no_grad():
+        output, whole = bare(**inputs, output_hidden_states=True), llasa(**inputs)
+        plain = bare(**inputs, return_dict=False)
+    assert isinstance(output, ModelOutput)
+    torch.testing.assert_close(output["imu_hidden_states"], whole.imu_hidden_states)
+    torch.testing.assert_close(llasa.score(output.last_hidden_state), whole.logits)
+    torch.testing.assert_close(output.hidden_states[-1], output.last_hidden_state)
+    assert isinstance(plain, tuple)
+    torch.testing.assert_close(plain[0], output.last_hidden_state)
+    assert isinstance(llasa(**inputs, return_dict=False), tuple)
+
+
 # --- the model ----------------------------------------------------------------------------------------------------
 
 
@@ -310,8 +341,8 @@ def test_padding_on_the_left_changes_no_logit(tiny_llasa, imu):
 
 def test_generating_in_a_batch_gives_what_one_by_one_gives(tiny_llasa, imu):
     llasa, processor = tiny_llasa
-    batched = evaluation.answers(llasa, processor, imu, QUESTION, batch_size=6, max_new_tokens=8)
-    single = evaluation.answers(llasa, processor, imu, QUESTION, batch_size=1, max_new_tokens=8)
+    batched = model.answers(llasa, processor, imu, QUESTION, batch_size=6, max_new_tokens=8)
+    single = model.answers(llasa, processor, imu, QUESTION, batch_size=1, max_new_tokens=8)
     assert batched == single
 
 

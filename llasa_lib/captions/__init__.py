@@ -28,4 +28,4 @@ from llasa_lib.captions.facts import (
     say,
 )  # fmt: skip
 from llasa_lib.captions.grammar import is_moving, phrases
-from llasa_lib.captions.language import describe, notes
+from llasa_lib.captions.language import describe, measurement_line

@@ -210,7 +210,7 @@ def _motion(before, now):
     return MOTION[f"{trend(before, now)}, {same}" if same else "first"].format(level=level(now))
 
 
-def notes(facts):
+def measurement_line(facts):
     """What was measured, in one line for a prompt: values under the names that the answers use, no activity.
 
     A language model that finds a number in its prompt can repeat it; out of a soft token it has to guess the digits.

@@ -234,7 +234,7 @@ class Tune(Training):
     projector_learning_rate: float = Field(gt=0)
     encoder_learning_rate: float = Field(default=0.0, ge=0)  # 0 leaves the encoder frozen, as published
     turns: int = Field(ge=1, le=20)  # above five, further questions are made from the facts: see tuning_samples
-    noted_share: float = Share
+    measured_share: float = Share
 
     @model_validator(mode="after")
     def _gradients(self):

@@ -17,6 +17,7 @@ from llasa_lib.questions.leaks import leak
 from llasa_lib.questions.making import (
     KINDS,
     RECOGNITION_QUESTION,
+    RECOGNITION_QUESTIONS,
     SLOTS,
     QuestionAnswer,
     add_augmented,

@@ -24,7 +24,7 @@ SLOTS = (
 """Kinds of the five questions about a window. Where there are two, the first is asked twice as often."""
 KINDS = tuple(kind for slot in SLOTS for kind in slot)
 
-_RECOGNITION = (
+RECOGNITION_QUESTIONS = (
     RECOGNITION_QUESTION,
     "Which activity is this?",
     "What activity does the sensor show?",
@@ -134,7 +134,7 @@ _CAUSAL = (
 def _ask(kind, rng):
     """A question of some kind, and its answer: a function of facts, label and generator -> (text, facts cited)."""
     if kind == "recognition":
-        question = rng.choices(_RECOGNITION, _RECOGNITION_WEIGHTS)[0]
+        question = rng.choices(RECOGNITION_QUESTIONS, _RECOGNITION_WEIGHTS)[0]
         return question, lambda f, activity, tell: (recognition_answer(activity), [])
     if kind in ("evidence", "causal"):
         return rng.choice(_EVIDENCE if kind == "evidence" else _CAUSAL)
