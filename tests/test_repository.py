@@ -63,6 +63,17 @@ def test_the_lock_satisfies_everything_the_library_the_book_and_the_tests_ask_fo
         assert wish.specifier.contains(locked[canonicalize_name(wish.name)]), wish
 
 
+def test_what_the_test_of_four_bits_installs_is_pinned_satisfies_the_extra_and_is_not_in_the_lock():
+    lines = (REPOSITORY / "requirements-quantized.txt").read_text(encoding="utf-8").splitlines()
+    (pinned,) = [Requirement(line) for line in lines if not line.startswith("#")]
+    extra = next(
+        one for one in map(Requirement, PYPROJECT["project"]["optional-dependencies"]["gpu"]) if one.name == pinned.name
+    )
+    assert str(pinned.specifier).startswith("==")
+    assert extra.specifier.contains(str(pinned.specifier)[2:])
+    assert pinned.name not in {one.name for one in LOCK}
+
+
 def test_the_library_pins_nothing_so_that_a_reader_keeps_torch_and_numpy():
     for wish in map(Requirement, PYPROJECT["project"]["dependencies"]):
         assert [one.operator for one in wish.specifier] == [">="], wish
