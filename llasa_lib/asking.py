@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import captions, evaluation, pipeline, questions, recordings, signals, training
+from . import captions, recordings, signals
 from .errors import RecordingError
 
 
@@ -51,6 +51,8 @@ def ask_windows(model, processor, imu, question, activities, starts=None, max_ne
     -------
     list of Reply
     """
+    from . import evaluation, questions
+
     # The activity is told from the sensor alone; any other answer may hold numbers, and those are measured.
     notes = processor.notes and question != questions.RECOGNITION_QUESTION
     texts = evaluation.answers(
@@ -96,19 +98,17 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
         If no model was tuned yet.
     """
     # The recording first: a mistake in it should not cost the time it takes to load a model.
-    cut = signals.make_windows([recordings.read(path)], labelled=False)
-    starts = np.asarray(cut["start"], dtype=float)
-    starts = starts - (starts[0] if len(starts) else 0.0)
+    imu, columns = signals.cut_windows([recordings.read(path)], labelled=False)
+    starts = np.asarray(columns["start"]) - columns["start"][0]
     chosen = np.flatnonzero(starts >= start)[:windows]
     if not len(chosen):
-        last = starts[-1] if len(starts) else 0.0
         raise RecordingError(
-            f"{path} has no six seconds without a gap behind second {start:g}. Use --start {last:g} or less."
+            f"{path} has no six seconds without a gap behind second {start:g}. Use --start {starts[-1]:g} or less."
         )
+    from . import pipeline, training
+
     training.quiet()
     model, processor = pipeline.ready(profile)
     # A model from elsewhere may not say what it was taught.
     activities = model.config.activities or list(recordings.ACTIVITIES[:6])
-    return ask_windows(
-        model, processor, signals.to_array(cut)[chosen], question, activities, starts[chosen], max_new_tokens
-    )
+    return ask_windows(model, processor, imu[chosen], question, activities, starts[chosen], max_new_tokens)

@@ -1,4 +1,4 @@
-"""A language model in four bits: tested in a process of its own, because peft imports bitsandbytes wherever it is found."""
+"""A language model in four bits, in a process of its own: peft imports bitsandbytes wherever it is found."""
 
 import os
 import subprocess

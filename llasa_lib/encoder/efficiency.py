@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import f1_score
 
 from llasa_lib import files, signals
 from llasa_lib.encoder.classification import RawGru, classify, fine_tune, with_head
@@ -63,6 +61,8 @@ def label_efficiency(model, train, test, settings, folder, seed=0):
     list of dict
         ``method``, ``share``, ``labels`` (how many), ``draw``, ``macro_f1``.
     """
+    from sklearn.metrics import f1_score
+
     folder = Path(folder) / _name(model, train, test, settings, seed)
     journal = folder / "rows.jsonl"
     journal.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +153,8 @@ def _methods(model, learn, judge, settings, folder, seed):
 
 
 def _forest(features, labels, seed):
+    from sklearn.ensemble import RandomForestClassifier
+
     return RandomForestClassifier(n_estimators=300, random_state=seed).fit(features, labels)
 
 

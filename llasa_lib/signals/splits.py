@@ -1,7 +1,6 @@
 """Who is trained on and who is tested on: nobody, and no window, in two parts."""
 
 import numpy as np
-from datasets import DatasetDict
 
 from llasa_lib.errors import SplitError
 from llasa_lib.signals.windows import to_array, window_hashes
@@ -134,6 +133,8 @@ def _held_out(windows, test):
 
 
 def _checked(parts):
+    from datasets import DatasetDict
+
     splits = DatasetDict(parts)
     check_disjoint(splits)
     return splits
