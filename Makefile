@@ -45,7 +45,15 @@ book: $(STAMP)
 
 test: lint unit notebooks
 
-unit: $(STAMP)
+# Outside of site-packages: peft imports bitsandbytes, and with it half a second and a warning, wherever it is found.
+QUANTIZED := $(VENV)/quantized/.installed-$(shell cksum <requirements-quantized.txt | tr ' ' '-')
+
+$(QUANTIZED): | $(STAMP)
+	rm -rf $(VENV)/quantized
+	$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --target $(VENV)/quantized -r requirements-quantized.txt
+	@touch $@
+
+unit: $(STAMP) $(QUANTIZED)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests
 
 notebooks: $(STAMP)

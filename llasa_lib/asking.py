@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import captions, recordings, signals
 from .errors import RecordingError
 
 
@@ -50,7 +51,7 @@ def ask_windows(llasa, processor, imu, question, activities, starts=None, max_ne
     -------
     list of Reply
     """
-    from . import captions, model, questions
+    from . import model, questions
 
     if question == questions.RECOGNITION_QUESTION:
         sentences = [questions.recognition_answer(activity) for activity in activities]
@@ -96,17 +97,13 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
     ArtifactError
         If no model was tuned yet.
     """
-    # The recording first: a mistake in it should not cost the time it takes to load a model, or what runs one.
-    from . import recordings, signals
-
-    cut = signals.make_windows([recordings.read(path)], labelled=False)
-    starts = np.asarray(cut["start"], dtype=float)
-    starts = starts - (starts[0] if len(starts) else 0.0)
+    # The recording first: a mistake in it should not cost the time it takes to load a model.
+    imu, columns = signals.cut_windows([recordings.read(path)], labelled=False)
+    starts = np.asarray(columns["start"]) - columns["start"][0]
     chosen = np.flatnonzero(starts >= start)[:windows]
     if not len(chosen):
-        last = starts[-1] if len(starts) else 0.0
         raise RecordingError(
-            f"{path} has no six seconds without a gap behind second {start:g}. Use --start {last:g} or less."
+            f"{path} has no six seconds without a gap behind second {start:g}. Use --start {starts[-1]:g} or less."
         )
     from . import pipeline, training
 
@@ -114,6 +111,4 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
     llasa, processor = pipeline.ready(profile)
     # A model from elsewhere may not say what it was taught.
     activities = llasa.config.activities or list(recordings.ACTIVITIES[:6])
-    return ask_windows(
-        llasa, processor, signals.to_array(cut)[chosen], question, activities, starts[chosen], max_new_tokens
-    )
+    return ask_windows(llasa, processor, imu[chosen], question, activities, starts[chosen], max_new_tokens)

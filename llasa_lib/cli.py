@@ -76,7 +76,7 @@ def _inspect(file, stated, save):
 
     found = recordings.inspect(file, **stated)
     console.print(str(found), highlight=False, markup=False)
-    count = len(signals.make_windows([found.recording], labelled=False))
+    count = len(signals.cut_windows([found.recording], labelled=False)[0])
     console.print(f"{count} window{'s' if count != 1 else ''} of six seconds")
     if save is not None:
         file = recordings.write(found.recording, save)

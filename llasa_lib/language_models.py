@@ -220,7 +220,19 @@ def load_model(name=SMOLLM2, dtype=None, quantize=False):
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=options["dtype"]
         )
-    return _load(AutoModelForCausalLM, name, "model", **options)
+    return keep_packing(_load(AutoModelForCausalLM, name, "model", **options))
+
+
+def keep_packing(model):
+    """The same model, its layers in four bits packed as on every other machine.
+
+    On a CPU with avx512_bf16, bitsandbytes packs a layer once more when it first answers: after that it passes no
+    gradient on, is saved in another order, and needs rows of whole blocks of 64.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model
 
 
 def load(name=SMOLLM2, chat=None, dtype=None, quantize=False):

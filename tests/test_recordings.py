@@ -186,7 +186,7 @@ def without_package(monkeypatch, tmp_path):
         raise OSError("no connection")
 
     monkeypatch.setattr(sources.metadata, "distribution", absent)
-    monkeypatch.setattr(sources.pooch, "retrieve", offline)
+    monkeypatch.setattr("pooch.retrieve", offline)
     monkeypatch.setenv("LLASA_HOME", str(tmp_path))
     return tmp_path
 

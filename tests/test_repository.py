@@ -1,5 +1,6 @@
 """What holds the repository together: versions, addresses, links, and the tools that build and check the book."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import nbformat
@@ -63,9 +65,34 @@ def test_the_lock_satisfies_everything_the_library_the_book_and_the_tests_ask_fo
         assert wish.specifier.contains(locked[canonicalize_name(wish.name)]), wish
 
 
+def test_what_the_test_of_four_bits_installs_is_pinned_satisfies_the_extra_and_is_not_in_the_lock():
+    lines = (REPOSITORY / "requirements-quantized.txt").read_text(encoding="utf-8").splitlines()
+    (pinned,) = [Requirement(line) for line in lines if not line.startswith("#")]
+    extra = next(
+        one for one in map(Requirement, PYPROJECT["project"]["optional-dependencies"]["gpu"]) if one.name == pinned.name
+    )
+    assert str(pinned.specifier).startswith("==")
+    assert extra.specifier.contains(str(pinned.specifier)[2:])
+    assert pinned.name not in {one.name for one in LOCK}
+
+
 def test_the_library_pins_nothing_so_that_a_reader_keeps_torch_and_numpy():
     for wish in map(Requirement, PYPROJECT["project"]["dependencies"]):
         assert [one.operator for one in wish.specifier] == [">="], wish
+
+
+def test_every_package_that_the_library_imports_is_declared():
+    declared = {canonicalize_name(Requirement(one).name) for one in PYPROJECT["project"]["dependencies"]}
+    declared |= {"ipywidgets"}  # of the extras colab and book: only the widgets need it
+    packages, undeclared = packages_distributions(), set()
+    for path in (REPOSITORY / "llasa_lib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for top in {name.split(".")[0] for name in names} - {"llasa_lib", *sys.stdlib_module_names}:
+                if not declared & set(map(canonicalize_name, packages.get(top, [top]))):
+                    undeclared.add((path.name, top))
+    assert undeclared == set()
 
 
 def test_conda_installs_the_same_lock():

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import find_peaks
+import scipy
 
 from llasa_lib.signals import check_windows
 
@@ -272,7 +272,7 @@ def count_impacts(magnitude, rate=RATE):
     # All windows in one row, with walls between them: a wall is no peak of a window and too far away to hide one.
     wall = 2 * gap + 2
     row = np.pad(height, ((0, 0), (0, wall)), constant_values=np.inf)
-    peaks, _ = find_peaks(row.ravel(), distance=gap)
+    peaks, _ = scipy.signal.find_peaks(row.ravel(), distance=gap)
     window, sample = np.divmod(peaks, row.shape[1])
     window, sample = window[sample < magnitude.shape[1]], sample[sample < magnitude.shape[1]]
     distance = height[window, sample] - 1

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import f1_score
 
 from llasa_lib import files, signals, training
 from llasa_lib.encoder.classification import RawGru, predict, train, with_head
@@ -65,6 +62,9 @@ def label_efficiency(model, train, test, settings, folder, seed=0, workers=1):
     list of dict
         ``method``, ``share``, ``labels`` (how many), ``draw``, ``macro_f1``.
     """
+    from joblib import Parallel, delayed
+    from sklearn.metrics import f1_score
+
     folder = Path(folder) / _name(model, train, test, settings, seed)
     journal = folder / "rows.jsonl"
     journal.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +144,8 @@ def _predict(method, learn, labels, judge, model, settings, folder, seed):
 
 
 def _forest(learn, labels, judge, model, settings, folder, seed):
+    from sklearn.ensemble import RandomForestClassifier
+
     return RandomForestClassifier(n_estimators=300, random_state=seed).fit(learn, labels).predict(judge)
 
 

@@ -2,12 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
-from sklearn.model_selection import GroupKFold, cross_val_predict
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 
 def pool(embeddings):
@@ -37,6 +31,10 @@ def linear_probe(embeddings, activities, regularisation=1.0, seed=0):
 
 
 def _probe(regularisation=1.0, seed=0):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
     return make_pipeline(
         FunctionTransformer(pool),
         StandardScaler(),
@@ -59,6 +57,9 @@ def probe_across_people(embeddings, activities, subjects, folds=4):
     -------
     float
     """
+    from sklearn.metrics import f1_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
     activities, subjects = np.asarray(activities), np.asarray(subjects)
     split = GroupKFold(min(folds, len(np.unique(subjects))))
     found = cross_val_predict(_probe(), pool(embeddings), activities, groups=subjects, cv=split)
@@ -77,6 +78,10 @@ def nearest_neighbours(embeddings, activities, neighbours=5):
     -------
     Fitted scikit-learn pipeline, as of :func:`linear_probe`.
     """
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
     activities = np.asarray(activities)
     fewest = np.unique(activities, return_counts=True)[1].min()
     nearest = KNeighborsClassifier(n_neighbors=int(min(neighbours, fewest)))

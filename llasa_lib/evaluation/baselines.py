@@ -3,11 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from .. import encoder, signals
 
@@ -46,6 +41,12 @@ def fit_baselines(windows, activities, limu_bert, seed=0):
     -------
     Baselines
     """
+    from sklearn.dummy import DummyClassifier
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     models = {
         "majority class": ("summary", DummyClassifier(strategy="most_frequent")),

@@ -47,7 +47,8 @@ def check_fit(language_model, model, shapes):
     ModelError
     """
     family = type(language_model).__name__
-    if not getattr(language_model, "is_quantized", False):  # packed weights have shapes of their own
+    quantized = getattr(language_model, "is_quantized", False)
+    if not quantized:  # packed weights have shapes of their own
         given = {name: value.shape for name, value in model.state_dict().items() if _is_text(name)}
         built = {name: shape for name, shape in shapes.items() if _is_text(name)}
         odd = sorted(name for name in given.keys() | built.keys() if given.get(name) != built.get(name))
@@ -58,7 +59,10 @@ def check_fit(language_model, model, shapes):
     try:
         own, ours, cached = _logits(language_model, model)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"{family} cannot read sensor tokens ({str(error).splitlines()[0]}). {ADVICE}") from error
+        what, advice = family, ADVICE
+        if quantized:
+            what, advice = f"{family}, quantized,", f"Try it with quantize: false. {ADVICE}"
+        raise ModelError(f"{what} cannot read sensor tokens ({str(error).splitlines()[0]}). {advice}") from error
     size, step = own.abs().max(), torch.finfo(own.dtype).eps
     # The same operations in the same order; with a cache, sums are taken in another order.
     same = (own - ours).abs().max() <= 16 * step * size and (own[:, -1:] - cached).abs().max() <= step**0.5 * size

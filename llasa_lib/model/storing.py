@@ -97,7 +97,7 @@ def load(folder, dtype=None):
             f"{os.fspath(folder)} does not hold a complete LLaSA model ({str(error).splitlines()[0]}). "
             "Make it again with: llasa tune"
         ) from error
-    return model.eval().to(language_models.pick_device()), processor
+    return language_models.keep_packing(model).eval().to(language_models.pick_device()), processor
 
 
 def _check_pair(processor, config):

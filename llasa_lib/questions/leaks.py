@@ -1,10 +1,6 @@
 """Whether questions give their answers away."""
 
 import numpy as np
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
 
 
 def leak(questions, labels, seed=0):
@@ -25,6 +21,11 @@ def leak(questions, labels, seed=0):
     accuracy, chance : float
         Share of labels guessed, and the share of the most frequent label. Ask for balanced labels.
     """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+
     labels = np.asarray(labels)
     reader = make_pipeline(CountVectorizer(ngram_range=(1, 2)), LogisticRegression(max_iter=500))
     folds = StratifiedKFold(3, shuffle=True, random_state=seed)

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv
 
 from llasa_lib.errors import DataError
@@ -322,6 +321,8 @@ def _split(archive, member, target):
     list of (user, device)
         One per batch.
     """
+    import pyarrow.compute as pc
+
     pairs, line, where = [], 2, f"{archive.path}: {member}"
     try:
         # A file on disk goes to Arrow by name: through Python, every byte would be copied under its lock.
@@ -355,6 +356,8 @@ def _reader(file):
 
 def _checked(batch, line, where):
     """The columns that are kept; a label or a number that cannot be is an error with its line."""
+    import pyarrow.compute as pc
+
     runs = pc.run_end_encode(batch.column("gt"))
     starts = np.concatenate([[0], runs.run_ends.to_numpy()])
     codes = []

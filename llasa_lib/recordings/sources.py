@@ -18,14 +18,12 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import NamedTuple
 
-import pooch
 import rarfile
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from llasa_lib.errors import DataError
 from llasa_lib.files import atomic, root, sha256
-from llasa_lib.recordings.download import Downloader
 
 CHUNK = 1 << 20  # bytes
 
@@ -249,6 +247,10 @@ def _check_kind(path):
 
 def _fetch(source, download):
     """Download from the publisher, else from each mirror, and check."""
+    import pooch
+
+    from llasa_lib.recordings.download import Downloader
+
     path, reasons = download.path, []
     for url in (source.url, *source.mirrors):
         try:

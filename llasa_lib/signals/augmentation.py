@@ -5,7 +5,7 @@
 """
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy
 
 from llasa_lib.signals.gravity import rotate
 
@@ -25,10 +25,12 @@ def random_turns(count, rng, largest=180.0):
     (count, 3, 3) array
     """
     if largest >= 180.0:
-        return Rotation.random(count, rng=rng).as_matrix()
+        return scipy.spatial.transform.Rotation.random(count, rng=rng).as_matrix()
     axes = rng.standard_normal((count, 3))
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
-    return Rotation.from_rotvec(axes * rng.uniform(0, np.radians(largest), (count, 1))).as_matrix()
+    return scipy.spatial.transform.Rotation.from_rotvec(
+        axes * rng.uniform(0, np.radians(largest), (count, 1))
+    ).as_matrix()
 
 
 def turn_randomly(imu, rng, largest=180.0):
@@ -52,7 +54,7 @@ def turn_about(imu, axis, rng, largest=90.0):
         Angles are uniform up to it, in both directions.
     """
     angles = np.radians(rng.uniform(-largest, largest, len(imu)))
-    return rotate(imu, Rotation.from_rotvec(angles[:, None] * np.eye(3)[axis]).as_matrix())
+    return rotate(imu, scipy.spatial.transform.Rotation.from_rotvec(angles[:, None] * np.eye(3)[axis]).as_matrix())
 
 
 def mirror(imu, axis):

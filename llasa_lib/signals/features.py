@@ -12,8 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-from scipy import stats
+import scipy
 
 from llasa_lib.errors import RecordingError
 from llasa_lib.recordings import CHANNELS
@@ -173,11 +172,11 @@ def _correlation(one, other):
     return _ratio((one * other).sum(axis=1), under)
 
 
-def _moment(function):
+def _moment(name):
     def of(values):
         flat = values.std(axis=1) < 1e-9
         safe = np.where(flat[:, None], np.arange(values.shape[1]), values)  # a line instead of a division by zero
-        return np.where(flat, 0.0, function(safe, axis=1))
+        return np.where(flat, 0.0, getattr(scipy.stats, name)(safe, axis=1))
 
     return of
 
@@ -204,9 +203,9 @@ _STATISTICS = {
     "standard deviation": (r"\sqrt{\overline{(%s - \bar{%s})^2}}", lambda values: values.std(axis=1)),
     "minimum": (r"\min_t %s", lambda values: values.min(axis=1)),
     "maximum": (r"\max_t %s", lambda values: values.max(axis=1)),
-    "interquartile range": (r"Q_{75}(%s) - Q_{25}(%s)", lambda values: stats.iqr(values, axis=1)),
-    "skewness": (r"\overline{z^3},\ z = (%s - \bar{%s}) / s", _moment(stats.skew)),
-    "excess kurtosis": (r"\overline{z^4} - 3,\ z = (%s - \bar{%s}) / s", _moment(stats.kurtosis)),
+    "interquartile range": (r"Q_{75}(%s) - Q_{25}(%s)", lambda values: scipy.stats.iqr(values, axis=1)),
+    "skewness": (r"\overline{z^3},\ z = (%s - \bar{%s}) / s", _moment("skew")),
+    "excess kurtosis": (r"\overline{z^4} - 3,\ z = (%s - \bar{%s}) / s", _moment("kurtosis")),
 }
 
 
@@ -350,4 +349,6 @@ def describe_windows(imu, names=None, rate=20.0):
     if unknown:
         raise RecordingError(f"{unknown[0]!r} is no feature. See signals.FEATURES for the {len(FEATURES)} names.")
     parts = _Parts(imu, rate)
+    import pandas as pd
+
     return pd.DataFrame({name: FEATURES[name].compute(parts) for name in names})

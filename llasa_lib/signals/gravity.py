@@ -1,7 +1,7 @@
 """Posture and movement apart: gravity is what changes slowly."""
 
 import numpy as np
-from scipy import signal as dsp
+import scipy
 
 from llasa_lib.errors import RecordingError
 
@@ -38,10 +38,10 @@ def split_gravity(acceleration, rate, cutoff=0.3):
         raise RecordingError(
             f"{steps / rate:.2f} s are too short to find gravity; at least {shortest:.1f} s are needed."
         )
-    low_pass = dsp.butter(3, cutoff, fs=rate, output="sos")
+    low_pass = scipy.signal.butter(3, cutoff, fs=rate, output="sos")
     # Mirrored at both ends: a step in progress there is not taken for a turn of the phone.
     pad = min(steps - 1, int(rate / cutoff))
-    gravity = dsp.sosfiltfilt(low_pass, acceleration, axis=-2, padtype="even", padlen=pad)
+    gravity = scipy.signal.sosfiltfilt(low_pass, acceleration, axis=-2, padtype="even", padlen=pad)
     return gravity, acceleration - gravity
 
 

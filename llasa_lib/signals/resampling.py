@@ -4,8 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
-from scipy import interpolate
-from scipy import signal as dsp
+import scipy
 
 from llasa_lib.errors import RecordingError
 from llasa_lib.recordings import stretches
@@ -63,13 +62,13 @@ def _to_rate(time, values, rate):
         ratio = Fraction(1, max(1, int(np.ceil(old_rate / rate - 1e-6))))
         old_rate = rate / float(ratio)
         grid = time[0] + np.arange(int((time[-1] - time[0]) * old_rate + 1e-6) + 1) / old_rate
-        values = interpolate.Akima1DInterpolator(time, values, method="makima")(np.minimum(grid, time[-1]))
+        values = scipy.interpolate.Akima1DInterpolator(time, values, method="makima")(np.minimum(grid, time[-1]))
         time = grid
     if ratio != 1:
         up, down = ratio.numerator, ratio.denominator
         taps = _anti_alias(old_rate * up, min(rate, old_rate) / 2)
         # padtype "line": the straight line between the ends passes unfiltered, so edges do not sink to zero.
-        values = dsp.resample_poly(values, up, down, axis=0, window=taps, padtype="line")
+        values = scipy.signal.resample_poly(values, up, down, axis=0, window=taps, padtype="line")
     new_time = time[0] + np.arange(len(values)) / rate
     inside = new_time <= time[-1] + 1e-9
     return new_time[inside], values[inside]
@@ -77,5 +76,5 @@ def _to_rate(time, values, rate):
 
 def _anti_alias(rate, half):
     """Taps of a linear-phase low-pass filter: pass band to 0.7 ``half`` (Hz), 60 dB from ``half`` on."""
-    count, beta = dsp.kaiserord(60.0, 0.3 * half / (rate / 2))
-    return dsp.firwin(count | 1, 0.85 * half, window=("kaiser", beta), fs=rate)
+    count, beta = scipy.signal.kaiserord(60.0, 0.3 * half / (rate / 2))
+    return scipy.signal.firwin(count | 1, 0.85 * half, window=("kaiser", beta), fs=rate)

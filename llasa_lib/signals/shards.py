@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, concatenate_datasets
-from joblib import Parallel, delayed
 
 from llasa_lib import recordings
 from llasa_lib.errors import RecordingError
@@ -41,6 +39,9 @@ def make_shards(people, folder, rate=20.0, length=120, stride=None, labelled=Tru
     DataError
         If a set cannot be read.
     """
+    from datasets import Dataset, concatenate_datasets
+    from joblib import Parallel, delayed
+
     places = {person: Path(folder) / f"{person}.arrow" for everybody in people.values() for person in everybody}
     tasks = []
     for name, everybody in people.items():
@@ -59,6 +60,8 @@ def make_shards(people, folder, rate=20.0, length=120, stride=None, labelled=Tru
 
 def _write(name, people, places, rate, length, stride, labelled):
     """The shards of some people of one set."""
+    from datasets import Dataset
+
     missing = set(people)
     for person, theirs in itertools.groupby(recordings.iterate(name, people), key=lambda recording: recording.subject):
         try:

@@ -1,7 +1,6 @@
 """Who is trained on and who is tested on: nobody, and no window, in two parts."""
 
 import numpy as np
-from datasets import DatasetDict
 
 from llasa_lib.errors import SplitError
 from llasa_lib.signals.windows import to_array, window_hashes
@@ -27,6 +26,8 @@ def split_by_subject(windows, test, validation=()):
         If a subject is named twice or has no windows, if nobody is left for training, or if two parts share a
         window.
     """
+    from datasets import DatasetDict
+
     present = set(windows.unique("subject"))
     parts = {"validation": set(validation), "test": set(test)}
     both = parts["validation"] & parts["test"]

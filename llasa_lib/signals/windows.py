@@ -4,7 +4,6 @@ import hashlib
 
 import numpy as np
 import pyarrow as pa
-from datasets import Array2D, Dataset, Features, Value
 
 from llasa_lib.errors import RecordingError
 from llasa_lib.recordings import ACTIVITIES
@@ -13,6 +12,8 @@ from llasa_lib.signals.resampling import resample
 
 def window_features(length=120):
     """Column types of a windows data set."""
+    from datasets import Array2D, Features, Value
+
     columns = {name: Value("string") for name in ("activity", "subject", "placement", "source")}
     return Features({"imu": Array2D((length, 6), "float32"), **columns, "start": Value("float64")})
 
@@ -41,6 +42,20 @@ def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
     RecordingError
         If no window fits anywhere.
     """
+    from datasets import Dataset
+
+    imu, columns = cut_windows(recordings, rate, length, stride, labelled)
+    return Dataset.from_dict({"imu": imu, **columns}, features=window_features(length))
+
+
+def cut_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
+    """Windows as :func:`make_windows` cuts them, without a data set around them: it takes a second to import.
+
+    Returns
+    -------
+    imu : (N, length, 6) float32 array
+    columns : dict of str to list
+    """
     stride = stride or length
     windows, rows, read = [], [], 0
     for recording in recordings:
@@ -56,8 +71,7 @@ def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
         raise no_window(rate, length, labelled, f"these {read} recordings")
     imu = np.stack(windows).astype(np.float32)
     names = ("activity", "subject", "placement", "source", "start")
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    return Dataset.from_dict({"imu": imu, **{k: list(v) for k, v in columns.items()}}, features=window_features(length))
+    return imu, {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
 def no_window(rate, length, labelled, where):

@@ -14,7 +14,6 @@ import re
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from llasa_lib.errors import RecordingError
 
@@ -49,7 +48,7 @@ class Table(NamedTuple):
     place: str
     name: str
     columns: list[str]
-    cells: pd.DataFrame
+    cells: object  # a pandas.DataFrame of text
     first_line: int
 
 
@@ -85,6 +84,8 @@ def parse(text, place, name):
     RecordingError
         If it is empty, has no header, or a line has more values than the header.
     """
+    import pandas as pd
+
     found = header(text)
     if found is None:
         raise RecordingError(f"{place}: the file is empty. Record again, or export again.")
@@ -150,6 +151,8 @@ def numbers(table, position):
     RecordingError
         If a cell holds anything else, with its line and column.
     """
+    import pandas as pd
+
     text = table.cells[position].str.strip()
     values = pd.to_numeric(text, errors="coerce")
     strange = values.isna()
@@ -172,6 +175,8 @@ def numbers(table, position):
 
 def clock(table, position):
     """(T,) of time stamps and their unit: "s" if they are dates or clock times, ``None`` if plain numbers."""
+    import pandas as pd
+
     text = table.cells[position].str.strip()
     sample = text[text != ""].iloc[:1].str.cat()
     parts = r"(?:(\d+):)?(\d+):(\d+)(?:[.,:](\d+))?"

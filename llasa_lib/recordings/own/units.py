@@ -12,7 +12,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import signal as dsp
+import scipy
 
 from llasa_lib.errors import RecordingError
 from llasa_lib.recordings.recording import STANDARD_GRAVITY, stretches
@@ -156,8 +156,8 @@ def follow_gravity(time, acceleration, rotation):
     Mahony, Hamel and Pflimlin, IEEE Transactions on Automatic Control 53, 2008 (kinematics of the vertical).
     """
     rate = (len(time) - 1) / (time[-1] - time[0])
-    low_pass = dsp.butter(2, 1.0, fs=rate, output="sos")  # Hz; turning, without the steps
-    gravity, turning = (dsp.sosfiltfilt(low_pass, values, axis=0) for values in (acceleration, rotation))
+    low_pass = scipy.signal.butter(2, 1.0, fs=rate, output="sos")  # Hz; turning, without the steps
+    gravity, turning = (scipy.signal.sosfiltfilt(low_pass, values, axis=0) for values in (acceleration, rotation))
     up = gravity / np.maximum(np.linalg.norm(gravity, axis=1, keepdims=True), 1e-9)
     seen, predicted = np.gradient(up, 1 / rate, axis=0), -np.cross(turning, up)
     both, own = (seen * predicted).sum(), (predicted * predicted).sum()
@@ -191,8 +191,8 @@ def rotation_unit(time, acceleration, rotation, said, where):
     longest = max(stretches(time), key=lambda piece: piece.stop - piece.start)
     time, acceleration, rotation = time[longest], acceleration[longest], rotation[longest]
     scale, agreement, turned = follow_gravity(time, acceleration, rotation)
-    high_pass = dsp.butter(2, 0.3, "high", fs=(len(time) - 1) / (time[-1] - time[0]), output="sos")
-    body = dsp.sosfiltfilt(high_pass, acceleration, axis=0)
+    high_pass = scipy.signal.butter(2, 0.3, "high", fs=(len(time) - 1) / (time[-1] - time[0]), output="sos")
+    body = scipy.signal.sosfiltfilt(high_pass, acceleration, axis=0)
     ratio = np.sqrt(rotation.var(axis=0).sum() / max(body.var(axis=0).sum(), 1e-12)) / USUAL_RATIO
     by_size = "rad/s" if ratio < MIDWAY else "deg/s"
     size_fact = f"its size beside the acceleration looks like {by_size}"
