@@ -6,7 +6,7 @@
   count, and neither do the version of Python or the line ends.
 
 So a stage is made again when what it runs has changed, and not because a neighbour in the same package did.
-NOTE: names that only exist at run time (``getattr`` with a string, a module passed on as a value) are not seen.
+NOTE: names that only exist at run time (``getattr`` with a string) are not seen.
 """
 
 import ast
@@ -133,6 +133,8 @@ class _Package:
                 found = self.resolve(found, attribute) if isinstance(found, str) else found
             if isinstance(found, Definition):
                 yield found
+            elif found is not None:  # a module as a value: whoever gets it may use any part of it
+                yield from (Definition(found, part) for part in self.module(found).nodes)
 
 
 class _Module:
@@ -178,7 +180,8 @@ class _Module:
 
     def names(self, name):
         """What a definition names, as chains of attributes: ``a.b.c`` is ("a", "b", "c")."""
-        return {chain for node in self.walk(name) if (chain := _chain(node))}
+        inner = {id(node.value) for node in self.walk(name) if isinstance(node, ast.Attribute)}
+        return {chain for node in self.walk(name) if id(node) not in inner and (chain := _chain(node))}
 
     def meaning(self, name):
         """A digest of what a definition does."""
