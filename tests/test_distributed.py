@@ -18,6 +18,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import prepare_multi_gpu_env
+from accelerate.utils.other import get_free_port
 from safetensors.torch import load_file
 
 from llasa_lib import files, language_models, model, processes, profiles, signals, training
@@ -47,6 +48,7 @@ def both(small_home, tmp_path_factory):
     (homes["ddp"] / "artifacts" / "small" / "caption" / "stage.json").unlink()
     # As `accelerate launch --config_file ... tests/together.py ...`; the processes import the library that is tested.
     command = ["-m", "accelerate.commands.launch", "--config_file", CONFIGURATIONS / "fsdp.yaml", "together.py"]
+    command.append(get_free_port())
     command += [part for engine in ENGINES for part in (folders[engine], homes[engine] / "small.yaml")]
     path = os.pathsep.join([str(files.PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
     ended = subprocess.run(

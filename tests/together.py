@@ -1,4 +1,4 @@
-"""What two real processes do in test_distributed.py; its arguments are a folder and a profile for each engine.
+"""What two real processes do in test_distributed.py; arguments: a free port, and folder and profile for each engine.
 
 Imported, it is the same training in one process.
 """
@@ -125,14 +125,14 @@ def work(folder, profile):
     (folder / "hung").touch()
 
 
-def main(ddp, ddp_profile, fsdp, fsdp_profile):
+def main(port, ddp, ddp_profile, fsdp, fsdp_profile):
     """Both engines in one launch, that of FSDP: DDP in a fork of each process, which need not import all again."""
     child = os.fork()
     if not child:
         for name in list(os.environ):
             if name.startswith(ONLY_FSDP):
                 del os.environ[name]
-        os.environ["TORCHELASTIC_RESTART_COUNT"] = "1"  # a meeting place of its own
+        os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "False", "MASTER_PORT": port}  # not where FSDP's will meet
         work(Path(ddp), ddp_profile)
         os._exit(0)
     (Path(ddp) / f"ended-{processes.rank()}.json").write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
