@@ -60,7 +60,7 @@ def ask_windows(model, processor, imu, question, activities, starts=None, max_ne
     )
     scores = evaluation.score_activities(model, processor, imu, activities, progress=False)
     starts = [0.0] * len(imu) if starts is None else starts
-    seconds = imu.shape[1] / 20.0
+    seconds = imu.shape[1] / signals.RATE
     return [
         Reply(
             start=float(start),

@@ -159,7 +159,7 @@ class Pipeline:
         data = self.profile.data
         chosen = subjects or data.subjects
         people = {name: _of_set(chosen, name) if chosen else recordings.people(name) for name in data.sets}
-        return signals.make_shards(people, folder, data.rate, data.length, processes=data.processes, **options)
+        return signals.make_shards(people, folder, processes=data.processes, **options)
 
     def _prepare(self, folder, work):
         data = self.profile.data
@@ -182,9 +182,7 @@ class Pipeline:
 
     def _pretrained(self, settings, windows, work, keep=False):
         """An encoder under any settings, and its loss curve."""
-        config = encoder.LimuBertConfig(
-            max_position_embeddings=self.profile.data.length, **settings.network.model_dump()
-        )
+        config = encoder.LimuBertConfig(max_position_embeddings=signals.LENGTH, **settings.network.model_dump())
         return encoder.pretrain(windows, settings, work, self.profile.seed, config, keep)
 
     def _represent(self, folder, work):

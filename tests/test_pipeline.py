@@ -109,7 +109,7 @@ def test_every_stage_is_made_once_and_upstream_first(makers, tmp_path):
 @pytest.mark.parametrize(
     ("section", "values", "again"),
     [
-        ("data", {"length": 100}, ["prepare", "pretrain", "caption", "align", "tune", "evaluate"]),
+        ("data", {"subjects": None}, ["prepare", "pretrain", "caption", "align", "tune", "evaluate"]),
         ("encoder", {"epochs": 3}, ["pretrain", "align", "tune", "evaluate"]),
         ("align", {"epochs": 2}, ["align", "tune", "evaluate"]),
         ("tune", {"rank": 4}, ["tune", "evaluate"]),
@@ -193,7 +193,7 @@ def test_an_interrupted_renewal_leaves_the_old_artifact(makers, tmp_path, monkey
 
     monkeypatch.setattr(Pipeline, "_prepare", die)
     with pytest.raises(KeyboardInterrupt):
-        Pipeline(changed("data", length=100), folder=tmp_path / "smoke").prepare()
+        Pipeline(changed("data", subjects=None), folder=tmp_path / "smoke").prepare()
     assert (tmp_path / "smoke" / "prepare" / "content").read_text() == "prepare"
 
 

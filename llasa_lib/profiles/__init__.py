@@ -24,13 +24,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+STEPS = 120  # of a window, as ``signals.LENGTH`` says: a floor above this one
+
+
 class Data(Section):
     """What is read and how it is cut (chapter 1)."""
 
     sets: list[str] = Field(min_length=1)
     subjects: list[str] | None = None
-    rate: float = Field(gt=0)
-    length: int = Field(gt=1)
     processes: int = Field(default=1, ge=1)
     test_subjects: list[str] = Field(min_length=1)
     validation_subjects: list[str] = Field(min_length=1)
@@ -237,10 +238,10 @@ class Profile(Section):
             except ValidationError as error:
                 raise ValueError(f"{where}.{_first_mistake(error)}") from error
         for where, settings in encoders.items():
-            if self.data.length % settings.network.patch_size:
+            if STEPS % settings.network.patch_size:
                 raise ValueError(
                     f"{where}.network.patch_size: {settings.network.patch_size} does not divide the "
-                    f"{self.data.length} steps of a window"
+                    f"{STEPS} steps of a window"
                 )
         return self
 

@@ -37,14 +37,16 @@ from llasa_lib.signals.quality import FLAGS, LARGEST_MEAN_ROTATION, PLAUSIBLE_AC
 from llasa_lib.signals.resampling import resample
 from llasa_lib.signals.shards import make_shards
 from llasa_lib.signals.splits import check_disjoint, folds, leave_one_out, split_by_placement, split_by_subject
-from llasa_lib.signals.windows import cut_windows, make_windows, to_array, window_features, window_hashes
+from llasa_lib.signals.windows import LENGTH, RATE, cut_windows, make_windows, to_array, window_features, window_hashes
 
 __all__ = [
     "FEATURES",
     "FLAGS",
     "LARGEST_MEAN_ROTATION",
+    "LENGTH",
     "LINES",
     "PLAUSIBLE_ACCELERATION",
+    "RATE",
     "SUMMARY_NAMES",
     "add_noise",
     "align_to_gravity",
