@@ -22,7 +22,7 @@ from llasa_lib import encoder, profiles, recordings, signals
 from llasa_lib.encoder.network import LimuBertBlock, LimuBertLayerNorm
 
 PROFILE = profiles.load("cpu")
-SETTINGS = PROFILE.represent.published
+SETTINGS = PROFILE.ablate.published
 LIMITS = {"library": 1.3, "variant": 5.0}
 NOISE = 0.05  # of the loss: the two draw other masks
 
@@ -82,7 +82,7 @@ def write_out(model):
 def loaders(values, batch_size):
     """Batches of the same windows for each way, endless."""
 
-    sets = {"plain": MaskedOneByOne(values), "library": encoder.PretrainingWindows(values)}
+    sets = {"plain": MaskedOneByOne(values), "library": [{"imu_values": window} for window in values]}
     sets["variant"] = sets["library"]
     made = {}
     for way, windows in sets.items():

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from llasa_lib import captions, encoder, evaluation, files, model, questions, recordings, signals, training, tuning
+from llasa_lib import captions, encoder, files, model, questions, recordings, signals, training, tuning
 from llasa_lib.errors import ArtifactError
 from llasa_lib.pipeline import STAGES, Pipeline
 
@@ -101,8 +101,8 @@ def model_rows(run, windows):
     question, tokens = questions.RECOGNITION_QUESTION, test.max_new_tokens
     sentences = [questions.recognition_answer(name) for name in sorted(set(windows["activity"]))]
     some = imu[: test.batch_size]
-    ask = partial(evaluation.answers, llasa.eval(), processor, some, question, progress=False)
-    score = partial(evaluation.score_labels, llasa, processor, some, question, sentences, progress=False)
+    ask = partial(model.answers, llasa.eval(), processor, some, question)
+    score = partial(model.score_sentences, llasa, processor, some, question, sentences)
     yield ("evaluation", f"score {len(sentences)} labels", score, len(some), "windows/s")
     yield ("evaluation", f"answers of {tokens} tokens", partial(ask, max_new_tokens=tokens), len(some), "windows/s")
 

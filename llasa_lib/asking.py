@@ -36,7 +36,7 @@ def shares(scores):
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def ask_windows(model, processor, imu, question, activities, starts=None, max_new_tokens=48):
+def ask_windows(llasa, processor, imu, question, activities, starts=None, max_new_tokens=48):
     """Ask about windows that are at hand.
 
     Parameters
@@ -51,14 +51,14 @@ def ask_windows(model, processor, imu, question, activities, starts=None, max_ne
     -------
     list of Reply
     """
-    from . import evaluation, questions
+    from . import model, questions
 
-    # The activity is told from the sensor alone; any other answer may hold numbers, and those are measured.
-    notes = processor.notes and question != questions.RECOGNITION_QUESTION
-    texts = evaluation.answers(
-        model, processor, imu, question, max_new_tokens=max_new_tokens, progress=False, notes=notes
-    )
-    scores = evaluation.score_activities(model, processor, imu, activities, progress=False)
+    if question == questions.RECOGNITION_QUESTION:
+        sentences = [questions.recognition_answer(activity) for activity in activities]
+        texts, scores = model.answers_and_scores(llasa, processor, imu, question, sentences, max_new_tokens)
+    else:
+        texts = model.answers(llasa, processor, imu, question, max_new_tokens)
+        scores = model.score_activities(llasa, processor, imu, activities)
     starts = [0.0] * len(imu) if starts is None else starts
     seconds = imu.shape[1] / signals.RATE
     return [
@@ -108,7 +108,7 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
     from . import pipeline, training
 
     training.quiet()
-    model, processor = pipeline.ready(profile)
+    llasa, processor = pipeline.ready(profile)
     # A model from elsewhere may not say what it was taught.
-    activities = model.config.activities or list(recordings.ACTIVITIES[:6])
-    return ask_windows(model, processor, imu[chosen], question, activities, starts[chosen], max_new_tokens)
+    activities = llasa.config.activities or list(recordings.ACTIVITIES[:6])
+    return ask_windows(llasa, processor, imu[chosen], question, activities, starts[chosen], max_new_tokens)

@@ -36,6 +36,11 @@ ProfileOption = Annotated[
     ),
 ]
 
+FullOption = Annotated[
+    bool,
+    typer.Option("--full", help="Everything that the profile lists, trained for longer; takes several times as long."),
+]
+
 
 def _pipeline(profile):
     # Imported here: torch and transformers take seconds, and `llasa --help` should not.
@@ -91,9 +96,9 @@ def pretrain(profile: ProfileOption = None):
 
 
 @app.command()
-def represent(profile: ProfileOption = None):
+def ablate(full: FullOption = False, profile: ProfileOption = None):
     """Beside stage 2: the published network, variants of it, and what labels are worth."""
-    _, variants, efficiency = _pipeline(profile).represent()
+    _, variants, efficiency = _pipeline(profile).ablate(full)
     console.print("macro-F1 of a linear probe across all but the test subjects:")
     _print_rows([{name: row[name] for name in ("variant", "untrained", "trained")} for row in variants])
     console.print("\nmacro-F1 on test subjects, by share of the labels, mean over draws:")
@@ -148,14 +153,13 @@ def align(profile: ProfileOption = None):
 
 
 @app.command()
-def compare(profile: ProfileOption = None):
+def compare(full: FullOption = False, profile: ProfileOption = None):
     """Beside stage 4: what kinds and numbers of sensor tokens bring and cost, on validation subjects."""
-    comparisons, projectors = _pipeline(profile).compare()
+    comparisons, projectors = _pipeline(profile).compare(full)
     console.print("aligned for a while, scored by log-probability:")
     _print_rows(comparisons)
-    if projectors:
-        console.print("\nafter a warm-up alone, scored by the nearest word:")
-        _print_rows(projectors)
+    console.print("\nafter a warm-up alone, scored by the nearest word:")
+    _print_rows(projectors)
 
 
 @app.command()

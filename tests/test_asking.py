@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from llasa_lib import asking, captions, questions, signals
+from llasa_lib import asking, pipeline, questions, signals, verification
 from llasa_lib.errors import ArtifactError, ModelError, RecordingError
 from llasa_lib.recordings import ACTIVITIES
 
@@ -58,7 +58,7 @@ def test_every_window_gets_its_own_reply(replies, imu):
 
 def test_the_evidence_is_true_of_the_window(replies):
     for reply in replies:
-        claims = captions.verify(reply.evidence, reply.imu)
+        claims = verification.verify(reply.evidence, reply.imu)
         assert claims
         assert all(claim.holds for claim in claims)
 
@@ -88,7 +88,7 @@ def test_a_file_is_asked_window_by_window(hapt_recordings, smoke_home, tmp_path,
 def test_the_model_chooses_among_the_activities_it_was_taught(hapt_recordings, tiny_llasa, tmp_path, monkeypatch):
     llasa, processor = tiny_llasa
     monkeypatch.setattr(llasa.config, "activities", ["jogging", "biking"])
-    monkeypatch.setattr(asking.pipeline, "ready", lambda profile: (llasa, processor))
+    monkeypatch.setattr(pipeline, "ready", lambda profile: (llasa, processor))
     path = save(hapt_recordings[0], tmp_path / "mine.csv", seconds=8)
     (reply,) = asking.ask(path, QUESTION, max_new_tokens=2)
     assert list(reply.shares) == ["jogging", "biking"]

@@ -106,6 +106,12 @@ def test_both_ways_of_tuning_learn_the_same_questions(language, smoke_run):
     assert torch.equal(asked[True], asked[False]), "as many answers, and the same ones"
 
 
+def test_both_ways_of_drawing_people_give_the_same_interval(language):
+    name, _, _, same = language.bootstrap_row(people=3, windows=12, draws=20)
+    assert name in language.LIMITS
+    assert same
+
+
 def test_both_ways_of_answering_give_the_same(language, smoke_run):
     llasa, processor = smoke_run.tune()
     windows = smoke_run.prepare()["test"].select(range(6))

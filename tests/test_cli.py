@@ -93,7 +93,7 @@ def test_every_verb_explains_itself(command, verb):
     [
         ("prepare", "test: 60 windows of 1 subjects"),
         ("pretrain", "masked error"),
-        ("represent", "fine-tuned"),
+        ("ablate", "fine-tuned"),
         ("caption", "questions. The first:"),
         ("align", "aligned model"),
         ("compare", "summary tokens"),

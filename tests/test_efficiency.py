@@ -16,7 +16,7 @@ from llasa_lib.errors import ProfileError
 from llasa_lib.pipeline import Pipeline
 from llasa_lib.signals import shards
 
-SETTINGS = profiles.load("smoke").represent.model_copy(update={"shares": [0.2, 1.0], "draws": 2, "steps": 2})
+SETTINGS = profiles.load("smoke").ablate.model_copy(update={"shares": [0.2, 1.0], "draws": 2, "steps": 2})
 METHODS = {
     "random forest, plain features",
     "logistic regression, plain features",
@@ -109,8 +109,8 @@ def key(row):
 def test_every_method_meets_every_share_and_draw_once(table, toy):
     rows, folder = table
     assert {row["method"] for row in rows} == METHODS
-    assert len(rows) == len({key(row) for row in rows}) == len(METHODS) * 2 * 2
-    assert {(row["share"], row["draw"]) for row in rows} == {(0.2, 0), (0.2, 1), (1.0, 0), (1.0, 1)}
+    assert len(rows) == len({key(row) for row in rows}) == len(METHODS) * 3
+    assert {(row["share"], row["draw"]) for row in rows} == {(0.2, 0), (0.2, 1), (1.0, 0)}, "all are all"
     train = toy[1][1]
     assert {row["labels"] for row in rows if row["share"] == 1.0} == {40}
     assert {row["labels"] for row in rows if row["share"] == 0.2} == {len(encoder.draw_labels(train, 0.2, 0))}
@@ -155,15 +155,15 @@ def counted(monkeypatch):
 def test_a_run_that_is_stopped_goes_on_behind_its_last_row(table, toy, tmp_path, monkeypatch):
     first = SETTINGS.model_copy(update={"shares": [0.2]})
     calls = counted(monkeypatch)
-    classify, left = efficiency.classify, iter(range(4))
+    predict, left = efficiency.predict, iter(range(4))
     with monkeypatch.context() as patch:
 
         def stop(*args):
             if next(left, None) is None:
                 raise KeyboardInterrupt
-            return classify(*args)
+            return predict(*args)
 
-        patch.setattr(efficiency, "classify", stop)
+        patch.setattr(efficiency, "predict", stop)
         with pytest.raises(KeyboardInterrupt):
             encoder.label_efficiency(*toy, first, tmp_path, seed=3)
     done = len(journal(tmp_path).read_text().splitlines())
@@ -196,8 +196,8 @@ def test_rows_of_another_run_are_not_taken_for_this_ones(toy, tmp_path, monkeypa
     model, (imu, names), (other, truth) = copy.deepcopy(toy)
     settings, seed = SETTINGS.model_copy(update={"shares": [0.2], "draws": 1}), 3
     calls = []
-    same = lambda *drawn: calls.append(1) or np.zeros(len(other), int)
-    monkeypatch.setattr(efficiency, "_methods", lambda *args: {"all the same": same})
+    same = lambda learn, labels, judge, *_: calls.append(1) or np.zeros(len(judge), int)
+    monkeypatch.setattr(efficiency, "METHODS", {"all the same": ("windows", same)})
     for _ in range(2):
         encoder.label_efficiency(model, (imu, names), (other, truth), settings, tmp_path, seed)
     assert len(calls) == 1
@@ -217,6 +217,32 @@ def test_rows_of_another_run_are_not_taken_for_this_ones(toy, tmp_path, monkeypa
     assert len(list(tmp_path.glob("*/rows.jsonl"))) == 2
 
 
+def test_two_processes_find_what_one_finds_and_go_on_where_one_stopped(table, toy, tmp_path, monkeypatch):
+    rows, folder = table
+    mine = tmp_path / journal(folder).relative_to(folder)
+    mine.parent.mkdir()
+    mine.write_text("".join(journal(folder).read_text().splitlines(keepends=True)[:3]))
+    monkeypatch.setattr(efficiency, "linear_probe", None)  # what is patched here reaches no other process
+    again = encoder.label_efficiency(*toy, SETTINGS, tmp_path, seed=3, workers=2)
+    alike = lambda rows: [row for row in rows if "forest" not in row["method"]]  # forests are smaller in this process
+    assert alike(again) == alike(rows)
+
+
+def test_the_head_on_kept_states_is_the_head_on_the_frozen_encoder(toy):
+    """The same logits and the same gradient, without running the encoder."""
+    model, (imu, _), _ = toy
+    values = torch.from_numpy(encoder.normalise(imu[:6]))
+    whole = encoder.with_head(model, ["a", "b", "c"], "gru")
+    alone = encoder.RawGru(3, 30, 16)
+    alone.classifier.load_state_dict(whole.classifier.state_dict())
+    states, labels = torch.from_numpy(encoder.embed(model, imu[:6])), torch.tensor([0, 1, 2, 0, 1, 2])
+    for classifier, read in ((whole, values), (alone, states)):
+        classifier(read, labels=labels).loss.backward()
+    torch.testing.assert_close(alone(states).logits, whole(values).logits, atol=1e-5, rtol=1e-4)
+    for name, weight in whole.classifier.named_parameters():
+        torch.testing.assert_close(dict(alone.classifier.named_parameters())[name].grad, weight.grad, msg=name)
+
+
 def test_windows_of_another_length_have_a_table_too(toy, tmp_path):
     _, (imu, names), (other, truth) = toy
     config = encoder.LimuBertConfig(hidden_size=16, intermediate_size=32, max_position_embeddings=60, patch_size=2)
@@ -229,9 +255,9 @@ def test_windows_of_another_length_have_a_table_too(toy, tmp_path):
 # --- the stage ------------------------------------------------------------------------------------
 
 
-def test_the_stage_represent_has_three_parts(smoke_run):
-    settings = smoke_run.profile.represent
-    published, variants, rows = smoke_run.represent()
+def test_the_stage_ablate_has_three_parts(smoke_run):
+    settings = smoke_run.profile.ablate
+    published, variants, rows = smoke_run.ablate()
     assert type(published) is encoder.LimuBertForPreTraining
     assert not published.training
     plain = encoder.LimuBertConfig(max_position_embeddings=signals.LENGTH)
@@ -239,26 +265,41 @@ def test_the_stage_represent_has_three_parts(smoke_run):
         name: getattr(plain, name) for name in encoder.network.VARIANTS
     }
     assert sum(p.numel() for p in published.parameters()) == 62_646
-    assert [row["variant"] for row in variants] == list(settings.variants)
+    assert [row["variant"] for row in variants] == settings.shown
     for row in variants:
         assert set(row) == {"variant", "seconds", "untrained", "trained"}
         assert 0 <= row["untrained"] <= 1
         assert 0 <= row["trained"] <= 1
         assert row["seconds"] > 0
-    assert {key(row) for row in rows} == {
-        (method, share, draw) for method in METHODS for share in settings.shares for draw in range(settings.draws)
-    }
-    assert len(rows) == len(METHODS) * len(settings.shares) * settings.draws
+    assert {key(row) for row in rows} == {(method, share, 0) for method in METHODS for share in settings.shares}
+    assert len(rows) == len(METHODS) * len(settings.shares)
     assert all(0 <= row["macro_f1"] <= 1 for row in rows)
     assert {row["labels"] for row in rows if row["share"] == 1.0} == {len(smoke_run.prepare()["train"])}
 
 
-def test_what_represent_made_is_loaded_and_leaves_no_work_behind(smoke_run, monkeypatch):
-    smoke_run.represent()
+def test_what_ablate_made_is_loaded_and_leaves_no_work_behind(smoke_run, monkeypatch):
+    smoke_run.ablate()
     monkeypatch.setattr(encoder, "label_efficiency", None)
     monkeypatch.setattr(encoder, "pretrain", None)
-    assert len(smoke_run.represent()) == 3
-    assert not list((smoke_run.folder / ".work").glob("represent-*"))
+    assert len(smoke_run.ablate()) == 3
+    assert not list((smoke_run.folder / ".work").glob("ablate-*"))
+
+
+def test_the_full_grid_has_every_variant_and_a_folder_of_its_own(smoke_run, tmp_path, monkeypatch):
+    run = Pipeline("smoke", folder=tmp_path / "smoke")
+    for stage in ("prepare", "pretrain", "ablate"):
+        shutil.copytree(smoke_run.folder / stage, run.folder / stage)
+    asked = []
+    monkeypatch.setattr(encoder, "label_efficiency", lambda *args: asked.append(args[3]) or [])
+    monkeypatch.setattr(encoder, "probe_across_people", lambda *args: 0.5)
+    pretrain = encoder.pretrain
+    short = lambda windows, settings, *args: pretrain(windows[:32], settings.model_copy(update={"epochs": 1}), *args)
+    monkeypatch.setattr(encoder, "pretrain", short)
+    assert [row["variant"] for row in run.ablate(full=True)[1]] == list(run.profile.ablate.variants)
+    assert [settings.draws for settings in asked] == [2]
+    assert [row["variant"] for row in run.ablate()[1]] == run.profile.ablate.shown
+    assert len(asked) == 1, "the small table was there"
+    assert sorted(path.name for path in run.folder.glob("ablate*")) == ["ablate", "ablate-full"]
 
 
 def test_windows_are_cut_once_for_all_variants_of_a_stride(smoke_run, tmp_path, monkeypatch):
@@ -279,12 +320,12 @@ def test_windows_are_cut_once_for_all_variants_of_a_stride(smoke_run, tmp_path, 
 
     monkeypatch.setattr(encoder, "pretrain", train)
     with pytest.raises(KeyboardInterrupt):
-        run.represent()
+        run.ablate()
     left = iter(range(9))
-    _, variants, _ = run.represent()
+    _, variants, _ = run.ablate()
     people = len(set(run.prepare()["train"]["subject"]))
     assert len(cut) == people
-    assert len(trained) == 1 + len(variants) == 4
+    assert len(trained) == 1 + len(variants) == 3
     assert len(set(trained)) == 1
 
 
@@ -297,7 +338,18 @@ def test_a_variant_is_the_encoders_section_with_its_changes():
     assert profile.variant("turned by up to 15 degrees").max_turn == 15
 
 
-VARIANT = "represent.variants.turned 1"
+def test_the_full_grid_is_the_section_with_its_changes():
+    settings = profiles.load("cpu").compare
+    whole = settings.grid(full=True)
+    assert whole.rows("projectors") == list(settings.projectors) != settings.rows("projectors")
+    assert (whole.warm_up_epochs, whole.windows, settings.grid().windows) == (12, None, 2000)
+    for section in (settings, profiles.load("cpu").ablate):
+        assert section.grid(full=True).model_dump(exclude={*section.full, "shown", "full"}) == section.model_dump(
+            exclude={*section.full, "shown", "full"}
+        )
+
+
+VARIANT = "ablate.variants.turned 1"
 
 
 @pytest.mark.parametrize(
@@ -331,22 +383,64 @@ def test_a_variant_needs_a_name_that_a_file_may_have(tmp_path, name):
 @pytest.mark.parametrize(
     ("shares", "sentence"),
     [
-        ("[0, 1]", "represent.shares.0: input should be greater than 0"),
-        ("[0.1, 7]", "represent.shares.1: input should be less than or equal to 1"),
-        ("[.nan]", "represent.shares.0: input should be a finite number"),
-        ("[0.1, 0.1]", "represent.shares: a share is listed twice"),
-        ("[]", "represent.shares: list should have at least 1 item"),
-        ("0.1", "represent.shares: input should be a valid list"),
+        ("[0, 1]", "ablate.shares.0: input should be greater than 0"),
+        ("[0.1, 7]", "ablate.shares.1: input should be less than or equal to 1"),
+        ("[.nan]", "ablate.shares.0: input should be a finite number"),
+        ("[0.1, 0.1]", "ablate.shares: a share is listed twice"),
+        ("[]", "ablate.shares: list should have at least 1 item"),
+        ("0.1", "ablate.shares: input should be a valid list"),
     ],
 )
 def test_shares_lie_between_nothing_and_all_and_each_is_asked_for_once(tmp_path, shares, sentence):
     assert sentence in refused(tmp_path, "shares: [0.1, 1.0]", f"shares: {shares}")
 
 
-def test_training_without_end_is_refused(tmp_path):
-    assert "comparison_epochs: input should be a finite number" in refused(
-        tmp_path, "comparison_epochs: 0.5\n  shares", "comparison_epochs: .inf\n  shares"
-    )
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("comparison_epochs: 0.5", "comparison_epochs: .inf", "ablate.comparison_epochs: input should be a finite"),
+        ("comparison_epochs: 0.5", "comparison_epochs: 0", "ablate.comparison_epochs: input should be greater than 0"),
+        ("  steps: 3\n", "  steps: 0\n", "compare.steps: input should be greater than or equal to 1"),
+        ("  steps: 3\n  batch", "  comparison_epochs: 0\n  batch", "compare.steps: field required"),
+        (
+            "  warm_up_epochs: 1\n",
+            "  warm_up_epochs: 0\n",
+            "compare.warm_up_epochs: input should be greater than or eq",
+        ),
+        ("  judges: 40", "  judges: 0", "compare.judges: input should be greater than or equal to 1"),
+        ("{steps: 4}", "{steps: 0}", "compare: full.steps: input should be greater than or equal to 1"),
+        ("{steps: 4}", "{step: 4}", "compare: full.step: is not a known key"),
+        ("{steps: 4}", "{projectors: {}}", "compare: shown has to name some of the projectors, and full has all"),
+        ("[chosen, gravity-aligned]", "[chosen, upright]", "ablate: shown: there is no variant 'upright'"),
+        ("[chosen, gravity-aligned]", "[]", "ablate.shown: list should have at least 1 item"),
+        ("both: {}", "both: {copies: 2}", "compare: variant 'both' sets copies, but that is the same for all"),
+        ("both: {}", "both: {steps_per_token: 7}", "compare.comparisons.both.steps_per_token: 7 has to divide the 120"),
+        (
+            "both: {}",
+            "both: {steps_per_token: 6}",
+            "steps_per_token: 6 has to divide the 120 steps of a window, and to",
+        ),
+        (
+            "{summary_tokens: 0}\n    sum",
+            "{summary_tokens: -1}\n    sum",
+            "time-step tokens.summary_tokens: input should",
+        ),
+        (
+            "{encoder_learning_rate: 1.0e-4}",
+            "{encoder_learning_rate: 1.0e-4, steps_per_token: 0}",
+            "compare.comparisons.both, encoder thawed.encoder_learning_rate: no token is made",
+        ),
+        ("mask_ratio: 0.15", "mask_ratio: 0.004", "ablate.published.mask_ratio: 0.004 of 120 tokens hides none"),
+        ("chosen: {}", "chosen: {mask_ratio: 0.01}", "ablate.variants.chosen.mask_ratio: 0.01 of 30 tokens hides none"),
+    ],
+)
+def test_what_would_fail_after_half_an_hour_is_refused_when_the_profile_is_read(tmp_path, old, new, sentence):
+    assert sentence in refused(tmp_path, old, new)
+
+
+def test_a_recurrent_head_needs_six_pieces_of_a_window(tmp_path):
+    sentence = refused(tmp_path, "    patch_size: 4\n", "    patch_size: 8\n")
+    assert "encoder.network.patch_size: 15 tokens cannot be cut into the six pieces" in sentence
 
 
 def refused(tmp_path, old, new):

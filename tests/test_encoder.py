@@ -370,7 +370,7 @@ def test_embedding_real_windows_does_not_depend_on_the_batch(imu, model):
 
 
 def test_every_real_window_passes_the_check(imu):
-    np.testing.assert_array_equal(encoder.check_windows(imu), imu)
+    np.testing.assert_array_equal(signals.check_windows(imu), imu)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_rotation_in_degrees_is_refused(hapt_windows, model):
     walks[..., 3:] *= 180 / np.pi
     with pytest.raises(ModelError, match="multiply by pi / 180"):
         encoder.embed(model, walks)
-    assert encoder.check_windows(walks, units=False).shape == walks.shape
+    assert signals.check_windows(walks, units=False).shape == walks.shape
 
 
 def test_a_linear_probe_reads_what_embeddings_hold(hapt_windows, imu, model):

@@ -15,7 +15,7 @@ SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "nu
 FULL = SMALL | {"patch_size": 4, "block": "pre_norm", "standardise": True, "fine_channels": True, "mask_token": True}
 SMOKE = profiles.load("smoke")
 PRETRAIN = SMOKE.encoder.model_copy(update={"epochs": 1, "batch_size": 8})
-CLASSIFY = SMOKE.represent.model_copy(update={"epochs": 1, "batch_size": 8})
+CLASSIFY = SMOKE.ablate.model_copy(update={"epochs": 1, "batch_size": 8})
 NAMES = ["lying", "walking"]
 
 
@@ -81,7 +81,7 @@ def test_the_same_numbers_in_another_wrapping_are_the_same_windows(imu, change):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_windows_in_half_precision_are_read(imu, dtype):
     rough = torch.from_numpy(imu).to(dtype)
-    np.testing.assert_array_equal(encoder.check_windows(rough), rough.float().numpy())
+    np.testing.assert_array_equal(signals.check_windows(rough), rough.float().numpy())
 
 
 def test_no_window_has_no_embedding_and_teaches_nothing(imu, tmp_path):

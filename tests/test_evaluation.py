@@ -4,20 +4,17 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from llasa_lib import encoder, evaluation, profiles, questions, signals
-from llasa_lib.errors import ArtifactError, ModelError
-from llasa_lib.evaluation import System, answering
+from llasa_lib.errors import ArtifactError
+from llasa_lib.evaluation import System
 from llasa_lib.evaluation.run import GENERATED, MIRRORED, SCORED, ZEROED
 from llasa_lib.recordings import ACTIVITIES
 
 SIX = list(ACTIVITIES[:6])
-QUESTION = questions.RECOGNITION_QUESTION
-SENTENCES = [questions.recognition_answer(activity) for activity in SIX]
 pairs = st.lists(st.tuples(st.sampled_from(SIX), st.sampled_from([*SIX, "unclear"])), min_size=1, max_size=40)
 
 
@@ -99,6 +96,30 @@ def test_the_interval_is_the_same_every_time_and_narrows_with_its_level():
     assert wide[0] <= narrow[0] <= narrow[1] <= wide[1]
 
 
+def plain_interval(true, predicted, subjects, draws, seed):
+    """The same draws, each scored by scikit-learn."""
+    rng, subjects = np.random.default_rng(seed), np.asarray(subjects)
+    rows = [np.flatnonzero(subjects == subject) for subject in np.unique(subjects)]
+    values = []
+    for _ in range(draws):
+        drawn = np.concatenate([rows[n] for n in rng.integers(len(rows), size=len(rows))])
+        values.append(evaluation.macro_f1(np.asarray(true)[drawn], np.asarray(predicted)[drawn]))
+    return np.quantile(values, [0.025, 0.975])
+
+
+@settings(deadline=None, max_examples=25)
+@given(pairs, st.integers(1, 6), st.integers(0, 99))
+def test_counts_per_person_give_the_interval_of_scoring_every_draw(pairs, people, seed):
+    """Also where a draw lacks an activity that others have, where a name occurs in answers only, and with one person.
+
+    Activities are sorted by person, so that most draws miss some.
+    """
+    true, predicted = two(sorted(pairs))
+    subjects = [f"p{n * people // len(pairs)}" for n in range(len(pairs))]
+    expected = plain_interval(true, predicted, subjects, draws=20, seed=seed)
+    assert evaluation.bootstrap_interval(true, predicted, subjects, draws=20, seed=seed) == pytest.approx(expected)
+
+
 # --- reading answers ----------------------------------------------------------------------------------------------
 
 
@@ -147,154 +168,29 @@ def test_the_order_of_activities_is_fixed(report):
     assert report.activities == sorted(SIX)
 
 
-# --- scoring answers ----------------------------------------------------------------------------------------------
+# --- reading scores and claims ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def imu(hapt_windows):
-    return signals.to_array(hapt_windows.select(range(0, 15, 3)))
+def test_the_best_is_the_highest_score():
+    assert evaluation.best([[-3.0, -1.0, -2.0], [0.0, -1.0, -9.0]], ["a", "b", "c"]) == ["b", "a"]
 
 
-def one_pass(model, processor, window, sentence):
-    """Log-probability by one full pass over prompt and answer together."""
-    conversation = processor.conversation([(QUESTION, sentence)])
-    ids, labels = (torch.tensor([conversation[name]]) for name in ("input_ids", "labels"))
-    with torch.inference_mode():
-        logits = model(input_ids=ids, **processor.feature_extractor(window)).logits
-    steps, taught = logits[0, :-1].log_softmax(-1), labels[0, 1:] != -100
-    return steps[taught].gather(1, labels[0, 1:][taught][:, None]).sum().item()
-
-
-def test_a_shared_prompt_gives_the_scores_of_separate_passes(tiny_llasa, imu):
-    model, processor = tiny_llasa
-    scores = evaluation.score_labels(model, processor, imu[:2], QUESTION, SENTENCES, progress=False)
-    apart = [[one_pass(model, processor, window, sentence) for sentence in SENTENCES] for window in imu[:2]]
-    np.testing.assert_allclose(scores, apart, atol=1e-4)
-
-
-def test_scores_do_not_depend_on_the_batch(tiny_llasa, imu):
-    model, processor = tiny_llasa
-    score = lambda size: evaluation.score_labels(model, processor, imu, QUESTION, SENTENCES, size, progress=False)
-    assert score(1).shape == (len(imu), 6)
-    np.testing.assert_allclose(score(1), score(2), atol=1e-4)
-    np.testing.assert_allclose(score(1), score(16), atol=1e-4)
-
-
-def test_a_sentence_scores_the_same_whatever_stands_beside_it(tiny_llasa, imu):
-    model, processor = tiny_llasa
-    score = lambda sentences: evaluation.score_labels(model, processor, imu[:2], QUESTION, sentences, progress=False)
-    together = score(["Yes.", *SENTENCES])
-    np.testing.assert_allclose(score(["Yes."]), together[:, :1], atol=1e-4)
-    np.testing.assert_allclose(score(SENTENCES[::-1]), together[:, :0:-1], atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "sentences",
-    [["Yes."], ["Yes.", "No."], ["It is so.", "It is so."], ["It", "It is", "It is not the same at all."]],
-    ids=["one", "unlike", "twice", "inside"],
-)
-def test_scores_are_those_of_separate_passes_however_the_sentences_overlap(tiny_llasa, imu, sentences):
-    model, processor = tiny_llasa
-    scores = evaluation.score_labels(model, processor, imu[:2], QUESTION, sentences, progress=False)
-    apart = [[one_pass(model, processor, window, sentence) for sentence in sentences] for window in imu[:2]]
-    np.testing.assert_allclose(scores, apart, atol=1e-4)
-
-
-def test_answers_that_have_ended_are_not_written_on_and_the_others_are(llasa, tiny_llasa, imu, monkeypatch):
-    model, processor = llasa, tiny_llasa[1]
-    torch.manual_seed(0)
-    model.lm_head = torch.nn.Linear(model.config.text_config.hidden_size, len(processor.tokenizer), bias=False)
-    ask = lambda windows: evaluation.answers(model, processor, windows, QUESTION, max_new_tokens=20, progress=False)
-    inputs = processor(imu=imu, text=QUESTION)
-    spoken = model.generate(**inputs, max_new_tokens=20, do_sample=False)[:, inputs["input_ids"].shape[1] :]
-    # One answer ends early, another late, where both say something that no other answer says before.
-    monkeypatch.setattr(model.generation_config, "eos_token_id", [int(spoken[0, 2]), int(spoken[1, 14])])
-    apart, sizes, generate = [ask(one[None])[0] for one in imu], [], type(model).generate
-
-    def count(self, **given):
-        sizes.append(len(given["input_ids"]))
-        return generate(self, **given)
-
-    monkeypatch.setattr(type(model), "generate", count)
-    assert ask(imu) == apart
-    assert sizes[0] == len(imu)
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[-1] < len(imu)
-
-
-@pytest.mark.parametrize("notes", [False, True])
-def test_questions_about_one_window_are_answered_as_if_asked_one_by_one(llasa, tiny_llasa, imu, notes):
-    model, processor = llasa, tiny_llasa[1]
-    # A random model whose head is its own embedding repeats the last token for ever: nothing could go wrong.
-    torch.manual_seed(0)
-    model.lm_head = torch.nn.Linear(model.config.text_config.hidden_size, len(processor.tokenizer), bias=False)
-    asked = [QUESTION, "Why?", "How many impacts are there, and when was the largest of them?", QUESTION]
-    together = evaluation.answers_about(model, processor, imu[0], asked, max_new_tokens=8, notes=notes)
-    options = {"max_new_tokens": 8, "progress": False, "notes": notes}
-    assert together == [evaluation.answers(model, processor, imu[:1], one, **options)[0] for one in asked]
-    assert all(together)
-    assert evaluation.answers_about(model, processor, imu[0], [], max_new_tokens=8) == []
-
-
-def test_nothing_to_score_is_refused(tiny_llasa, imu):
-    with pytest.raises(ModelError, match="no sentence"):
-        evaluation.score_labels(*tiny_llasa, imu, QUESTION, [])
-
-
-def test_answers_come_one_per_window_in_order(tiny_llasa, imu):
-    model, processor = tiny_llasa
-    ask = lambda windows, size: evaluation.answers(model, processor, windows, QUESTION, size, 4, progress=False)
-    assert len(ask(imu, 2)) == len(imu)
-    assert ask(imu, 2) == ask(imu, 5)
-    assert ask(imu[::-1], 5) == ask(imu, 5)[::-1]
-
-
-def test_every_window_may_have_its_own_question(tiny_llasa, imu):
-    model, processor = tiny_llasa
-    options = {"max_new_tokens": 4, "progress": False}
-    asked = [QUESTION, "Why?"]
-    apart = [evaluation.answers(model, processor, imu[n : n + 1], asked[n], **options)[0] for n in (0, 1)]
-    assert evaluation.answers(model, processor, imu[:2], asked, **options) == apart
-    with pytest.raises(ModelError, match="2 questions for 3 windows"):
-        evaluation.answers(model, processor, imu[:3], asked, **options)
-
-
-def test_true_answers_are_supported_and_those_of_another_window_are_not(tiny_llasa, corpus, monkeypatch):
-    """The model is left out: what is counted must follow from the texts and the samples."""
+def test_true_answers_are_supported_and_those_of_another_window_are_not(corpus):
+    """What is counted must follow from the texts and the samples."""
     said = [pair for pairs in corpus["questions"] for pair in pairs]
-
-    def recite(shift):
-        def answers(model, processor, windows, asked, *rest, **options):
-            mine = [pair for pair in said if pair["kind"] == kinds[0]]
-            kinds.pop(0)
-            return [mine[(n + shift) % len(mine)]["answer"] for n in range(len(mine))]
-
-        kinds = list(dict.fromkeys(pair["kind"] for pair in said))
-        return answers
-
     rows = {}
     for shift in (0, 7):
-        monkeypatch.setattr("llasa_lib.evaluation.claims.answers", recite(shift))
-        rows[shift] = {row["kind"]: row for row in evaluation.check_answers(*tiny_llasa, corpus)}
+        # The corpus' own answers, each kind moved on by so many windows.
+        moved = {}
+        for kind in {pair["kind"] for pair in said}:
+            mine = [pair["answer"] for pair in said if pair["kind"] == kind]
+            moved[kind] = iter(mine[shift:] + mine[:shift])
+        texts = [[next(moved[pair["kind"]]) for pair in pairs] for pairs in corpus["questions"]]
+        rows[shift] = {row["kind"]: row for row in evaluation.check_answers(corpus, texts)}
     assert sum(row["questions"] for row in rows[0].values()) == len(said)
     for kind in ("numeric", "perception", "temporal", "evidence"):
         assert rows[0][kind]["share"] == rows[0][kind]["as in the corpus"] == 1
         assert rows[7][kind]["share"] < 0.8
-
-
-def test_an_unplugged_sensor_is_refused_unless_it_is_a_control(tiny_llasa, imu):
-    model, processor = tiny_llasa
-    nothing = evaluation.zeroed(imu[:1])
-    assert nothing.shape == imu[:1].shape
-    assert not nothing.any()
-    with pytest.raises(ModelError, match="gravity"):
-        evaluation.answers(model, processor, nothing, QUESTION)
-    assert len(evaluation.answers(model, processor, nothing, QUESTION, max_new_tokens=2, check_units=False)) == 1
-    assert evaluation.score_labels(model, processor, nothing, QUESTION, ["Yes."], check_units=False).shape == (1, 1)
-
-
-def test_the_best_is_the_highest_score():
-    assert answering.best([[-3.0, -1.0, -2.0], [0.0, -1.0, -9.0]], ["a", "b", "c"]) == ["b", "a"]
 
 
 # --- the whole test, and its report -------------------------------------------------------------------------------
@@ -345,8 +241,33 @@ def test_without_settings_the_profile_in_force_decides(tiny_llasa, people, monke
     assert evaluation.evaluate(*tiny_llasa, people["test"].select(range(4))).systems
 
 
-def test_an_unplugged_sensor_gets_one_answer_for_all(report):
-    assert len(set(report[ZEROED].predicted)) == 1
+def test_every_row_of_the_report_is_about_the_windows_that_its_name_says(tiny_llasa, people, monkeypatch):
+    """With a model that tells from the samples whether a window is the real one, an unplugged one or a mirrored one."""
+    windows = people["test"].select(range(0, 60, 5))
+    imu, names = signals.to_array(windows), sorted(set(windows["activity"]))
+    level, upright = signals.level_axis(imu), signals.upright_axis(imu)
+    assert level != upright
+
+    def recognise(window):
+        real = [np.abs(window - one).max() < 1e-3 for one in imu]
+        mirrored = [np.abs(window - signals.mirror(one, level)).max() < 1e-3 for one in imu]
+        assert any(real) or any(mirrored) or not window.any()
+        return 0 if any(real) else 1 if any(mirrored) else 2
+
+    def score_activities(model, processor, windows, activities, **options):
+        assert activities == names
+        return np.eye(len(activities))[[recognise(window) for window in windows]]
+
+    def answers_and_scores(model, processor, windows, question, sentences, *rest, **options):
+        scores = score_activities(model, processor, windows, names)
+        return [sentences[n] for n in scores.argmax(1)], scores
+
+    monkeypatch.setattr("llasa_lib.evaluation.run.score_activities", score_activities)
+    monkeypatch.setattr("llasa_lib.evaluation.run.answers_and_scores", answers_and_scores)
+    settings = profiles.load("smoke").evaluate.model_copy(update={"windows": None, "bootstrap": 2})
+    report = evaluation.evaluate(*tiny_llasa, windows, settings=settings)
+    for name, said in ((SCORED, 0), (GENERATED, 0), (ZEROED, 2), (MIRRORED, 1)):
+        assert report[name].predicted == [names[said]] * len(windows), name
 
 
 def test_scores_follow_from_the_predictions(report):
@@ -361,6 +282,8 @@ def test_a_report_keeps_every_answer_with_its_label(report):
     assert [example["activity"] for example in report.examples] == report.true
     read = [evaluation.parse_activity(example["answer"], report.activities) for example in report.examples]
     assert read == report[GENERATED].predicted
+    scores = [example["scores"] for example in report.examples]
+    assert evaluation.best(scores, report.activities) == report[SCORED].predicted
 
 
 def test_a_report_comes_back_as_it_was(report, tmp_path):
@@ -376,7 +299,6 @@ def test_a_report_prints_a_row_per_system(report):
     assert lines[0] == f"{len(report.true)} windows of 1 unseen subjects, profile smoke"
     assert len(lines) == 2 + len(report.systems)
     assert all(line.startswith(system.name) for line, system in zip(lines[2:], report.systems, strict=True))
-    assert [row["system"] for row in report.rows()] == [system.name for system in report.systems]
 
 
 def test_a_confusion_matrix_counts_every_window_once(report):

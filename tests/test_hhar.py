@@ -251,7 +251,7 @@ def test_a_damaged_zip_is_refused(raw, tmp_path):
 def test_load_finds_the_files_that_the_reader_unpacked(raw, home):
     shutil.copytree(raw, home / "data" / "downloads" / "hhar")
     with pytest.warns(UserWarning, match="HHAR"):
-        found = hhar.load(subjects=["a"])
+        found = recordings.load("hhar", ["a"])
     assert len(found) == 12
 
 

@@ -1,7 +1,5 @@
 """transformers.pipeline("imu-text-to-text"): loaded from a folder, it answers what model and processor answer."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -23,9 +21,7 @@ def imu(hapt_windows):
 @pytest.fixture(scope="module")
 def folder(tiny_llasa, tmp_path_factory):
     target = tmp_path_factory.mktemp("pipe") / "align"
-    processor = copy.deepcopy(tiny_llasa[1])
-    processor.notes = False  # another test file may have tuned with measured values
-    model.save(tiny_llasa[0], processor, target)
+    model.save(*tiny_llasa, target)
     return target
 
 
@@ -123,14 +119,14 @@ def test_the_question_can_be_put_in_front_of_the_answer(ask, imu):
 
 
 def test_a_model_tuned_with_measured_values_gets_them_except_for_the_activity(ask, imu):
-    ask.processor.notes = True
+    ask.processor.measurements = True
     try:
         read = {
             text: ask.tokenizer.decode(ask.preprocess(ask._sample(imu[0], text))["input_ids"][0])
             for text in (QUESTION, OTHER)
         }
     finally:
-        ask.processor.notes = False
+        ask.processor.measurements = False
     assert "Measured" in read[OTHER]
     assert "Measured" not in read[QUESTION]
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_training import StopAt, fit, uninterrupted, weights  # noqa: F401 - a fixture
-from transformers import TrainerCallback
+from test_training import at, fit, interrupt, uninterrupted, weights  # noqa: F401 - a fixture
 
 from llasa_lib import files, training
 from llasa_lib.errors import ArtifactError
@@ -99,7 +98,6 @@ def test_a_full_disk_ends_in_one_sentence_and_keeps_the_last_good_checkpoint(sma
     with pytest.raises(ArtifactError, match=r"checkpoint-10 could not be written \(.*\)\. Is the disk full\?") as told:
         fit(disk / "work")
     assert "\n" not in str(told.value)
-    assert training._last_complete(disk / "work").endswith("checkpoint-5")
     assert [path.name for path in (disk / "work").iterdir()] == ["checkpoint-5"]
     assert enlarge() == 0
     model, history = fit(disk / "work")
@@ -112,20 +110,15 @@ def limited_files():
     """For those who cannot mount a disk: after step 6, no file may grow beyond 1 kB. Python ignores the signal."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    class Limit(TrainerCallback):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == 6:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
-
     try:
-        yield Limit()
+        yield at(6, lambda model: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1])))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, uninterrupted):  # noqa: F811
     with limited_files() as limit, pytest.raises(ArtifactError, match="checkpoint-10 could not be written"):
-        fit(tmp_path / "work", callbacks=[limit])
+        fit(tmp_path / "work", on_step=limit)
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["checkpoint-5"]
     model, _ = fit(tmp_path / "work")
     torch.testing.assert_close(weights(model), uninterrupted[0], rtol=0, atol=1e-7)
@@ -134,12 +127,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, uni
 def test_checkpoints_that_are_being_removed_do_not_seem_complete(tmp_path):
     """A kill in the middle of the clean-up must not leave a checkpoint that the next run would go on from."""
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, callbacks=[StopAt(8, _interrupt)])
+        fit(tmp_path, on_step=at(8, interrupt))
     kept = tmp_path / "checkpoint-5"
-    (kept / "trainer_state.json").unlink()  # the first thing that is removed
+    (kept / training.STATE).unlink()  # the first thing that is removed
     (kept / training.TRAINABLE).unlink()
     assert training._last_complete(tmp_path) is None
-
-
-def _interrupt():
-    raise KeyboardInterrupt

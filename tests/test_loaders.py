@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llasa_lib import encoder, recordings, signals
+from llasa_lib import recordings, signals
 from llasa_lib.errors import DataError, LlasaError, ModelError
 from llasa_lib.recordings import basicmotions, motionsense, pamap2, shoaib, shoulder, sources
 from llasa_lib.recordings.tables import runs
@@ -116,7 +116,7 @@ def test_load_asks_where_the_files_are_and_reads_them(still_set, monkeypatch):
 def test_windows_of_every_set_pass_the_check_of_the_encoder(still_set):
     reader, folder, person, _ = still_set
     windows = signals.make_windows(reader.read(folder, [person]), length=60)
-    encoder.check_windows(signals.to_array(windows), length=60)
+    signals.check_windows(signals.to_array(windows), length=60)
 
 
 # --- what is refused, and where ------------------------------------------------------------------
@@ -447,7 +447,7 @@ def test_the_encoder_sees_missing_gravity_in_standing_but_not_in_running(basicmo
     count = 0
     for window in chosen:
         try:
-            encoder.check_windows(window[None])
+            signals.check_windows(window[None])
         except ModelError:
             count += 1
     assert (len(chosen), count) == (20, refused)

@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import ModelOutput
 
-from llasa_lib import encoder, evaluation, language_models, model, profiles, questions, signals, training, tuning
+from llasa_lib import encoder, language_models, model, profiles, questions, signals, training, tuning
 from llasa_lib.encoder import LimuBertConfig, LimuBertModel
 from llasa_lib.errors import ModelError
 from llasa_lib.model import IGNORE, LlasaConfig, LlasaForConditionalGeneration, LlasaProcessor, LlasaProjector
@@ -206,6 +207,36 @@ def test_the_loss_is_the_cross_entropy_of_the_answers_tokens(tiny_llasa, imu):
     torch.testing.assert_close(llasa(**batch, labels=labels).loss, mine)
 
 
+def test_logits_beside_labels_come_on_request_alone(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    inputs = processor(imu=imu[:2], text=QUESTION)
+    labels = inputs["input_ids"]
+    expected, lean = llasa(**inputs).logits, llasa(**inputs, labels=labels)
+    assert lean.logits is None
+    for kept in (0, 3, torch.tensor([1, 4])):
+        both = llasa(**inputs, labels=labels, logits_to_keep=kept)
+        torch.testing.assert_close(both.loss, lean.loss)
+        torch.testing.assert_close(both.logits, llasa(**inputs, logits_to_keep=kept).logits)
+    torch.testing.assert_close(llasa(**inputs, labels=labels, logits_to_keep=0).logits, expected)
+
+
+def test_the_network_without_its_head_says_what_each_of_its_outputs_is(tiny_llasa, imu):
+    llasa, processor = tiny_llasa
+    bare = AutoModel.from_config(llasa.config).eval()
+    bare.load_state_dict(llasa.model.state_dict())
+    inputs = processor(imu=imu[:2], text=QUESTION)
+    with torch.no_grad():
+        output, whole = bare(**inputs, output_hidden_states=True), llasa(**inputs)
+        plain = bare(**inputs, return_dict=False)
+    assert isinstance(output, ModelOutput)
+    torch.testing.assert_close(output["imu_hidden_states"], whole.imu_hidden_states)
+    torch.testing.assert_close(llasa.score(output.last_hidden_state), whole.logits)
+    torch.testing.assert_close(output.hidden_states[-1], output.last_hidden_state)
+    assert isinstance(plain, tuple)
+    torch.testing.assert_close(plain[0], output.last_hidden_state)
+    assert isinstance(llasa(**inputs, return_dict=False), tuple)
+
+
 # --- the model ----------------------------------------------------------------------------------------------------
 
 
@@ -310,8 +341,8 @@ def test_padding_on_the_left_changes_no_logit(tiny_llasa, imu):
 
 def test_generating_in_a_batch_gives_what_one_by_one_gives(tiny_llasa, imu):
     llasa, processor = tiny_llasa
-    batched = evaluation.answers(llasa, processor, imu, QUESTION, batch_size=6, max_new_tokens=8)
-    single = evaluation.answers(llasa, processor, imu, QUESTION, batch_size=1, max_new_tokens=8)
+    batched = model.answers(llasa, processor, imu, QUESTION, batch_size=6, max_new_tokens=8)
+    single = model.answers(llasa, processor, imu, QUESTION, batch_size=1, max_new_tokens=8)
     assert batched == single
 
 
@@ -445,9 +476,9 @@ def test_alignment_changes_the_projector_and_not_one_bit_of_the_rest(llasa, proc
     frozen = {name: digest(getattr(llasa.model, name)) for name in ("encoder", "language_model")}
     projector = digest(llasa.model.projector)
     # From a cold start, and of the language model alone: behind a warm-up a random model has little left to learn.
-    update = {"batch_size": 4, "learning_rate": 0.01, "warm_up_epochs": 0, "word_weight": 0.0}
-    settings = ALIGN.model_copy(update=update)
-    history = model.align(llasa, processor, corpus, settings, tmp_path / "work", seed=0, caption_share=0.0)
+    update = {"batch_size": 4, "learning_rate": 0.01, "warm_up_epochs": 0, "contrastive_weight": 0.0}
+    settings = ALIGN.model_copy(update=update | {"caption_share": 0.0})
+    history = model.align(llasa, processor, corpus, settings, tmp_path / "work", seed=0)
     assert {name: digest(getattr(llasa.model, name)) for name in frozen} == frozen
     assert digest(llasa.model.projector) != projector
     assert llasa.lm_head.weight is llasa.get_input_embeddings().weight, "tied weights must stay tied"
@@ -470,20 +501,19 @@ def gradients(monkeypatch, train):
     """Gradient of every trained weight at each update of a training."""
     found, fit = [], training.fit
 
-    class Look(training.TrainerCallback):
-        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def look(step, model):
+        if step:
             found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
 
-    look = {"callbacks": [Look()], "max_grad_norm": 1e9}
     with monkeypatch.context() as patch:
-        patch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, **look))
+        patch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **kwargs, on_step=look, max_grad_norm=1e9))
         train()
     return found
 
 
-@pytest.mark.parametrize(("stage", "word_weight"), [("align", 0.0), ("align", 1.0), ("tune", None)])
+@pytest.mark.parametrize(("stage", "contrastive_weight"), [("align", 0.0), ("align", 1.0), ("tune", None)])
 def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(
-    tiny_llasa, processor, corpus, tmp_path, monkeypatch, stage, word_weight
+    tiny_llasa, processor, corpus, tmp_path, monkeypatch, stage, contrastive_weight
 ):
     """Answers differ in length, and every token counts the same, whichever half it is in."""
     eight = corpus.select(range(8))
@@ -494,8 +524,9 @@ def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(
 
         def train(llasa=llasa, update=update):
             if stage == "align":
-                settings = ALIGN.model_copy(update=update | {"warm_up_epochs": 0, "word_weight": word_weight})
-                model.align(llasa, processor, eight, settings, tmp_path, seed=0, caption_share=0.5)
+                changes = {"warm_up_epochs": 0, "contrastive_weight": contrastive_weight, "caption_share": 0.5}
+                settings = ALIGN.model_copy(update=update | changes)
+                model.align(llasa, processor, eight, settings, tmp_path, seed=0)
             else:
                 tuning.tune(llasa, processor, eight, TUNE.model_copy(update=update), tmp_path, seed=0)
 
@@ -506,6 +537,27 @@ def test_two_halves_of_a_batch_give_the_gradient_of_the_whole(
         scale = gradient.abs().max().item()
         torch.testing.assert_close(halves[0][name], gradient, rtol=0, atol=1e-4 * scale + 1e-9, msg=name)
     assert any(gradient.any() for gradient in whole[0].values())
+
+
+# --- the contrastive loss -----------------------------------------------------------------------------------------
+
+
+def test_the_contrastive_loss_is_half_of_every_token_and_half_of_their_mean():
+    """By hand: at temperature 1, cosines (1, 0) cost a = ln(1 + 1/e), (0, 1) cost 1 + a, and equal ones ln 2."""
+    directions = torch.eye(2)
+    a, ln2 = np.log(1 + np.exp(-1)), np.log(2)
+    apart = torch.tensor([[[3.0, 0.0], [0.0, 3.0]]])  # one token each way: the mean lies in between
+    both = (a + (1 + a)) / 2
+    assert both != pytest.approx(ln2, abs=0.1)
+    loss = model.contrastive_loss(apart, directions, torch.tensor([0]), temperature=1.0)
+    assert loss.item() == pytest.approx((both + ln2) / 2, abs=1e-6)
+    uneven = torch.tensor([[[4.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [5.0, 0.0]]])  # the long token leads the mean
+    length = np.hypot(4, 1)
+    mean = np.log(1 + np.exp((1 - 4) / length))  # of the first window; in the second all agree
+    loss = model.contrastive_loss(uneven, directions, torch.tensor([0, 0]), temperature=1.0)
+    assert loss.item() == pytest.approx(((a + 1 + a + a + a) / 4 + (mean + a) / 2) / 2, abs=1e-6)
+    sharp = model.contrastive_loss(apart, directions, torch.tensor([1]), temperature=0.5)
+    assert sharp.item() == pytest.approx(((np.log(1 + np.exp(-2)) * 2 + 2) / 2 + ln2) / 2, abs=1e-6)
 
 
 # --- warm-up ------------------------------------------------------------------------------------------------------

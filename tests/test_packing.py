@@ -11,7 +11,8 @@ from hypothesis import strategies
 from torch import nn
 from torch.nn import functional
 
-from llasa_lib.evaluation import packed, packing
+from llasa_lib.model import packing
+from llasa_lib.model.packing import packed
 
 needs_onednn = pytest.mark.skipif(not packing.available(), reason="no AVX, or a torch without oneDNN")
 sizes = strategies.integers(1, 70)

@@ -9,7 +9,7 @@ import pytest
 import threadpoolctl
 import yaml
 
-from llasa_lib import evaluation, files, pipeline, profiles, signals, training
+from llasa_lib import files, pipeline, profiles, recordings, signals, stages, training
 from llasa_lib.errors import ArtifactError, ModelError, SplitError
 from llasa_lib.pipeline import STAGES, Pipeline
 
@@ -24,31 +24,31 @@ def copied(smoke_run, tmp_path):
 def untouched(monkeypatch):
     """No stage may be made."""
 
-    def refuse(self, name, make, target, wanted):
+    def refuse(self, name, folder, work):
         raise AssertionError(f"{name} was made again")
 
-    monkeypatch.setattr(Pipeline, "_make", refuse)
+    monkeypatch.setattr(Pipeline, "_fill", refuse)
 
 
 @pytest.fixture
 def makers(monkeypatch):
-    """Every stage is made in no time by a stub that leaves one file; returns the names of what was made."""
-    made = []
+    """Every stage is made in no time by a stub that leaves one file; returns the names of what was made.
 
-    def stub(name):
-        def make(self, folder, work):
-            made.append(name)
-            (folder / "content").write_text(name)
+    What a stub leaves depends on what it read and on ``made.says``, as the output of a stage does.
+    """
 
-        return make
+    class Made(list):
+        says = ""
 
-    for name in STAGES:
-        monkeypatch.setattr(Pipeline, f"_{name}", stub(name))
-    monkeypatch.setattr(pipeline, "_load_splits", lambda folder: {})
-    monkeypatch.setattr(pipeline.encoder, "load", lambda folder: {})
-    monkeypatch.setattr(pipeline.model, "load", lambda folder: (folder, None))
-    monkeypatch.setattr(signals, "check_disjoint", lambda splits: None)
-    monkeypatch.setattr(evaluation.Report, "load", lambda path: path)
+    made = Made()
+
+    def fill(self, name, folder, work):
+        made.append(name)
+        read = [(self.folder / upstream / "content").read_text() for upstream in STAGES[name].reads]
+        (folder / "content").write_text(f"{name}({', '.join(read)})" + made.says)
+
+    monkeypatch.setattr(Pipeline, "_fill", fill)
+    monkeypatch.setattr(pipeline, "_loaded", lambda load, folder: folder)
     return made
 
 
@@ -109,33 +109,73 @@ def test_every_stage_is_made_once_and_upstream_first(makers, tmp_path):
 @pytest.mark.parametrize(
     ("section", "values", "again"),
     [
-        ("data", {"subjects": None}, ["prepare", "pretrain", "caption", "align", "tune", "evaluate"]),
-        ("encoder", {"epochs": 3}, ["pretrain", "align", "tune", "evaluate"]),
-        ("align", {"epochs": 2}, ["align", "tune", "evaluate"]),
-        ("tune", {"rank": 4}, ["tune", "evaluate"]),
+        ("data", {"test_subjects": ["hapt-03"]}, ["prepare", "pretrain"]),
+        ("data", {"processes": 2}, []),
+        ("encoder", {"epochs": 3}, ["pretrain"]),
+        ("caption", {"copies": 2}, ["caption"]),
+        ("align", {"epochs": 2}, ["align"]),
+        ("tune", {"rank": 4}, ["tune"]),
         ("evaluate", {"bootstrap": 7}, ["evaluate"]),
+        ("compare", {"projector_epochs": 3}, []),
     ],
 )
-def test_a_changed_setting_makes_its_stage_and_all_after_it_again(makers, tmp_path, section, values, again):
+@pytest.mark.parametrize("other", [False, True], ids=["same output", "other output"])
+def test_a_changed_setting_makes_its_stage_again_and_those_behind_it_if_its_output_changes(
+    makers, tmp_path, section, values, again, other
+):
     Pipeline("smoke", folder=tmp_path / "smoke").evaluate()
     makers.clear()
+    makers.says = "!" if other else ""
     Pipeline(changed(section, **values), folder=tmp_path / "smoke").evaluate()
+    if other and again:
+        behind = [name for name in ALL if again[0] in before(name)]
+        again = [name for name in ALL if name in again or name in behind]
     assert makers == again
 
 
-def test_changed_code_makes_its_stage_and_all_after_it_again(makers, tmp_path, monkeypatch):
+ALL = ["prepare", "pretrain", "caption", "align", "tune", "evaluate"]
+
+
+def before(name):
+    """Every stage that a stage rests on."""
+    return {upstream for one in STAGES[name].reads for upstream in {one, *before(one)}}
+
+
+def test_a_changed_code_makes_its_stage_again_and_nothing_behind_it_as_long_as_its_output_is_the_same(
+    makers, tmp_path, monkeypatch
+):
     package = shutil.copytree(files.PACKAGE, tmp_path / "llasa_lib", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(files, "PACKAGE", package)
     run = Pipeline("smoke", folder=tmp_path / "smoke")
     run.evaluate()
     makers.clear()
     source = package / "questions" / "making.py"
-    source.write_text(source.read_text(encoding="utf-8") + "\n# prose changes nothing\n", encoding="utf-8")
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text + "\n# prose changes nothing\nMORE = 1  # and nobody reads this\n", encoding="utf-8")
     run.evaluate()
     assert makers == []
-    source.write_text(source.read_text(encoding="utf-8") + "\nMORE = 1\n", encoding="utf-8")
+    source.write_text(text.replace("What is happening", "What happens"), encoding="utf-8")
+    run.evaluate()
+    assert makers[0] == "caption"
+    assert "align" not in makers
+    makers.says = "another corpus"
+    source.write_text(text.replace("What is happening", "What goes on"), encoding="utf-8")
+    makers.clear()
     run.evaluate()
     assert makers == ["caption", "align", "tune", "evaluate"]
+
+
+def test_an_artifact_of_other_code_has_no_content_until_it_is_made_again(makers, tmp_path):
+    run = Pipeline("smoke", folder=tmp_path / "smoke")
+    assert run.content("tune") is None
+    run.tune()
+    known = run.content("tune")
+    assert known
+    other = Pipeline(changed("encoder", epochs=3), folder=tmp_path / "smoke")
+    assert other.content("tune") is None
+    assert other.content("prepare") == run.content("prepare")
+    other.tune()
+    assert other.content("tune") == known
 
 
 def test_numpy_multiplies_with_one_thread_while_a_stage_is_made(makers, tmp_path, monkeypatch):
@@ -143,7 +183,8 @@ def test_numpy_multiplies_with_one_thread_while_a_stage_is_made(makers, tmp_path
         return [info["num_threads"] for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"]
 
     seen = []
-    monkeypatch.setattr(Pipeline, "_prepare", lambda *_: seen.append(threads()))
+    monkeypatch.setattr(Pipeline, "_fill", lambda *_: seen.append(threads()))
+    monkeypatch.setattr(pipeline, "_loaded", lambda load, folder: folder)
     with threadpoolctl.threadpool_limits(2, user_api="blas"):
         before = threads()
         Pipeline("smoke", folder=tmp_path).prepare()
@@ -152,9 +193,15 @@ def test_numpy_multiplies_with_one_thread_while_a_stage_is_made(makers, tmp_path
     assert seen == [[1] * len(before)] or not openblas
 
 
-def test_fingerprints_name_every_stage_differently():
-    prints = [Pipeline("smoke").fingerprint(stage) for stage in STAGES if stage != "compare"]
-    assert len(set(prints)) == len(prints)
+def test_no_stage_reads_a_recording_of_the_reader(smoke_folder, tmp_path, monkeypatch):
+    """So a change in how an export is read makes no model again."""
+    monkeypatch.setattr(recordings, "read", lambda *_, **__: pytest.fail("a stage read a reader's recording"))
+    Pipeline("smoke", folder=tmp_path / "smoke").caption()
+
+
+def test_keys_name_every_stage_differently():
+    keys = [Pipeline("smoke").key(stage) for stage in STAGES]
+    assert len(set(keys)) == len(keys)
 
 
 def test_two_pipelines_at_once_make_a_stage_once(makers, tmp_path):
@@ -171,13 +218,13 @@ def test_two_pipelines_at_once_make_a_stage_once(makers, tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_stage_leaves_nothing_half_written(makers, tmp_path, monkeypatch, error):
-    def die(self, folder, work):
+    def die(self, name, folder, work):
         (folder / "half").write_text("half")
         raise error
 
     run = Pipeline("smoke", folder=tmp_path / "smoke")
     run.prepare()
-    monkeypatch.setattr(Pipeline, "_caption", die)
+    monkeypatch.setattr(Pipeline, "_fill", die)
     with pytest.raises(error):
         run.caption()
     assert not (run.folder / "caption").exists()
@@ -188,20 +235,20 @@ def test_an_interrupted_stage_leaves_nothing_half_written(makers, tmp_path, monk
 def test_an_interrupted_renewal_leaves_the_old_artifact(makers, tmp_path, monkeypatch):
     Pipeline("smoke", folder=tmp_path / "smoke").prepare()
 
-    def die(self, folder, work):
+    def die(self, name, folder, work):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Pipeline, "_prepare", die)
+    monkeypatch.setattr(Pipeline, "_fill", die)
     with pytest.raises(KeyboardInterrupt):
-        Pipeline(changed("data", subjects=None), folder=tmp_path / "smoke").prepare()
-    assert (tmp_path / "smoke" / "prepare" / "content").read_text() == "prepare"
+        Pipeline(changed("data", test_subjects=["hapt-03"]), folder=tmp_path / "smoke").prepare()
+    assert (tmp_path / "smoke" / "prepare" / "content").read_text() == "prepare()"
 
 
-def test_checkpoints_of_another_fingerprint_are_not_resumed(copied, monkeypatch):
-    """Each fingerprint trains in a folder of its own."""
+def test_checkpoints_of_another_key_are_not_resumed(copied, monkeypatch):
+    """Each key trains in a folder of its own."""
     folders = []
     monkeypatch.setattr(
-        pipeline.tuning, "tune", lambda model, processor, corpus, settings, work, seed, keep: folders.append(work)
+        stages.tuning, "tune", lambda model, processor, corpus, settings, work, seed, keep: folders.append(work)
     )
     for rank in (3, 4):
         with pytest.raises(TypeError):  # the stub returns no model
@@ -216,24 +263,20 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(copied, monkeypatch
     shutil.rmtree(copied.folder / "tune")
     fit, steps = training.fit, []
 
-    class Stop(training.TrainerCallback):
-        def on_save(self, args, state, control, **kwargs):
+    def stop(step, model):
+        if step == 2:
             raise KeyboardInterrupt
 
-    class Count(training.TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            steps.append(state.global_step)
-
-    for callback in (Stop, Count):
-        more = {"save_every": 2, "callbacks": [callback()]}
+    for on_step in (stop, lambda step, model: steps.append(step)):
+        more = {"save_every": 2, "on_step": on_step}
         monkeypatch.setattr(training, "fit", lambda *args, more=more, **kwargs: fit(*args, **{**kwargs, **more}))
-        if callback is Stop:
+        if on_step is stop:
             with pytest.raises(KeyboardInterrupt):
                 copied.tune()
             assert not (copied.folder / "tune").exists()
         else:
             copied.tune()
-    assert steps[0] == 3
+    assert steps[0] == 2
     assert (copied.folder / "tune" / "adapter_model.safetensors").read_bytes() == whole
     assert list((copied.folder / ".work").glob("*")) == []
 
@@ -245,25 +288,21 @@ def test_a_disk_that_is_full_when_the_model_is_saved_costs_no_training(copied, m
     shutil.rmtree(file.parent)
     steps = []
 
-    class Count(training.TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            steps.append(state.global_step)
-
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    fit = training.fit
-    monkeypatch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **{**kwargs, "callbacks": [Count()]}))
+    fit, count = training.fit, {"on_step": lambda step, model: steps.append(step)}
+    monkeypatch.setattr(training, "fit", lambda *args, **kwargs: fit(*args, **{**kwargs, **count}))
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline.encoder.LimuBertForPreTraining, "save_pretrained", full)
-        patched.setattr(pipeline.model, "save", full)
+        patched.setattr(stages.encoder.LimuBertForPreTraining, "save_pretrained", full)
+        patched.setattr(stages.model, "save", full)
         with pytest.raises(OSError, match="No space left"):
             getattr(copied, stage)()
     assert not file.parent.exists()
-    taken = len(steps)
+    taken = list(range(len(steps)))
     getattr(copied, stage)()
-    assert taken
-    assert len(steps) == taken, "nothing was trained a second time"
+    assert len(taken) > 1
+    assert steps == [*taken, taken[-1]], "nothing was trained a second time"
     assert file.read_bytes() == whole
     assert list((copied.folder / ".work").glob("*")) == []
 
@@ -300,10 +339,11 @@ def test_a_broken_report_is_refused(copied, untouched):
 def test_a_stage_without_its_stamp_counts_as_not_made(makers, tmp_path):
     run = Pipeline("smoke", folder=tmp_path / "smoke")
     run.prepare()
-    (run.folder / "prepare" / "stage.json").write_text("half a stam")
-    run.prepare()
-    assert makers == ["prepare", "prepare"]
-    assert json.loads((run.folder / "prepare" / "stage.json").read_text())["fingerprint"] == run.fingerprint("prepare")
+    for count, text in enumerate(("half a stam", "[]", "{}", ""), start=2):
+        (run.folder / "prepare" / "stage.json").write_text(text)
+        run.prepare()
+        assert makers == ["prepare"] * count
+        assert json.loads((run.folder / "prepare" / "stage.json").read_text())["key"] == run.key("prepare")
 
 
 def test_an_artifact_whose_splits_share_a_person_is_refused_on_loading(copied, untouched):
@@ -317,7 +357,7 @@ def test_an_artifact_whose_splits_share_a_person_is_refused_on_loading(copied, u
 
 def test_ready_gives_the_tuned_model_whatever_code_made_it(smoke_home, monkeypatch):
     monkeypatch.setenv("LLASA_HOME", str(smoke_home))
-    monkeypatch.setattr(Pipeline, "fingerprint", lambda self, stage: "another")
+    monkeypatch.setattr(Pipeline, "key", lambda self, stage: "another")
     model, _processor = pipeline.ready("smoke")
     assert model.config.model_type == "llasa"
 

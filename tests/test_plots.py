@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from llasa_lib import asking, captions, evaluation, notebook, plots, recordings, signals, widgets
+from llasa_lib import asking, captions, evaluation, notebook, plots, recordings, signals, verification, widgets
 from llasa_lib.evaluation import System
 
 SIX = list(recordings.ACTIVITIES[:6])
@@ -127,7 +127,7 @@ def test_a_loss_curve_and_a_map_have_labels():
 
 def test_a_proof_shows_what_holds_what_does_not_and_what_nobody_can_tell(walk):
     text = "A woman hurries home. The cadence is 4000 steps per second, axis x points up, and the value is 3 m/s²."
-    claims = captions.verify(text, walk)
+    claims = verification.verify(text, walk)
     figure = plots.proof(walk, text, claims)
     titles = " ".join(ax.get_title(loc="left") for ax in figure.axes)
     assert "points up” ✓" in titles

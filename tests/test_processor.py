@@ -1,9 +1,11 @@
-"""Several windows in one prompt: each stands in its own seat."""
+"""Several windows in one prompt: each stands in its own seat. Measured values: which questions get them."""
+
+import copy
 
 import pytest
 import torch
 
-from llasa_lib import signals
+from llasa_lib import captions, questions, signals
 from llasa_lib.errors import ModelError
 
 COMPARE = "Which one moves more?"
@@ -71,3 +73,48 @@ def test_a_conversation_about_two_windows_begins_with_their_prompt(tiny_llasa, i
     prompt = processor(imu=[[imu[0], imu[1]]], text=COMPARE)["input_ids"][0].tolist()
     taught = processor.conversation([(COMPARE, "The first one.")], windows=2)
     assert taught["input_ids"][: len(prompt)] == prompt
+
+
+# --- measured values ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measuring(tiny_llasa):
+    """The processor of a model that was tuned with measured values."""
+    processor = copy.deepcopy(tiny_llasa[1])
+    processor.measurements = True
+    return processor
+
+
+def told(processor, imu, text, **options):
+    """Which of the prompts hold the line of values, each of its own window."""
+    prompts = processor.tokenizer.batch_decode(processor(imu=imu, text=text, **options)["input_ids"])
+    lines = [f"Measured: {captions.measurement_line(facts)}.\n" for facts in captions.measure_all(imu)]
+    assert all(("Measured" in prompt) == (line in prompt) for prompt, line in zip(prompts, lines, strict=True))
+    return ["Measured" in prompt for prompt in prompts]
+
+
+@pytest.mark.parametrize("question", questions.RECOGNITION_QUESTIONS)
+def test_the_activity_is_told_from_the_sensor_alone_however_one_asks(measuring, imu, question):
+    assert told(measuring, imu[:2], question) == [False, False]
+    assert told(measuring, imu[:2], [COMPARE, question]) == [True, False]
+
+
+def test_any_other_question_of_a_model_tuned_with_measured_values_gets_them(measuring, tiny_llasa, imu):
+    assert told(measuring, imu[:2], COMPARE) == [True, True]
+    assert told(tiny_llasa[1], imu[:2], COMPARE) == [False, False]  # a model that was not
+
+
+def test_who_says_whether_to_measure_is_obeyed(measuring, tiny_llasa, imu):
+    asked = [COMPARE, questions.RECOGNITION_QUESTION]
+    assert told(measuring, imu[:2], asked, measurements=False) == [False, False]
+    assert told(tiny_llasa[1], imu[:2], asked, measurements=True) == [True, True]
+
+
+def test_a_finished_prompt_and_one_about_several_windows_stay_as_they_are(measuring, imu):
+    assert told(measuring, imu[:1], measuring.prompt([COMPARE])) == [False]
+    ids = measuring(imu=[[imu[0], imu[1]]], text=COMPARE)["input_ids"]
+    assert "Measured" not in measuring.tokenizer.decode(ids[0])
+    assert "Measured" not in measuring.tokenizer.decode(measuring(text=COMPARE)["input_ids"][0])
+    with pytest.raises(ModelError, match="one window per prompt"):
+        measuring(imu=[[imu[0], imu[1]]], text=COMPARE, measurements=True)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from llasa_lib import captions, questions, signals
+from llasa_lib import captions, questions, signals, verification
 from llasa_lib.errors import ModelError, RecordingError
 from llasa_lib.questions.answers import COMPARISONS, COUNTERFACTUAL
 from llasa_lib.recordings import ACTIVITIES
@@ -56,7 +56,7 @@ def test_every_number_in_every_answer_is_true(corpus):
         for pair in row["questions"]:
             if pair["kind"] == "counterfactual":
                 continue
-            found = captions.verify(pair["answer"], window)
+            found = verification.verify(pair["answer"], window)
             assert [claim for claim in found if claim.holds is False] == [], pair
             assert bool(found) or not re.search(r"\d", pair["answer"])
             claims += len(found)
@@ -67,7 +67,7 @@ def test_evidence_cites_two_measured_facts_before_its_conclusion(corpus):
     for window, row in zip(signals.to_array(corpus), corpus, strict=True):
         pair = row["questions"][1]
         if pair["kind"] == "evidence":
-            assert len({claim.quantity for claim in captions.verify(pair["answer"], window)}) >= 2
+            assert len({claim.quantity for claim in verification.verify(pair["answer"], window)}) >= 2
             assert pair["answer"].endswith(f"fits {row['activity']}.") or (
                 pair["answer"].endswith(f"these fit {row['activity']}.")
             )
@@ -314,27 +314,27 @@ def test_no_window_of_a_test_person_is_in_any_training_text(smoke_run):
         assert not set(splits["train"]["narration"]) & set(splits[name]["narration"])
 
 
-# --- copies carried elsewhere -------------------------------------------------------------------------------------
+# --- augmented copies ---------------------------------------------------------------------------------------------
 
 
 def test_copies_come_behind_the_corpus_and_leave_it_alone(corpus):
-    enlarged = questions.add_carried(corpus, copies=2)
+    enlarged = questions.add_augmented(corpus, copies=2)
     assert len(enlarged) == 3 * len(corpus)
     assert enlarged.select(range(len(corpus))).to_dict() == corpus.to_dict()
     for name in ("activity", "subject", "start"):
         assert enlarged[name][len(corpus) : 2 * len(corpus)] == corpus[name][:]
     assert len(set(signals.window_hashes(signals.to_array(enlarged)))) == len(enlarged), "every copy is another window"
-    assert questions.add_carried(corpus, copies=0) is corpus
+    assert questions.add_augmented(corpus, copies=0) is corpus
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_the_text_of_a_copy_is_true_of_the_copy(corpus, mirrored):
-    copies = questions.add_carried(corpus, copies=2, mirrored=mirrored).select(range(len(corpus), 3 * len(corpus)))
+    copies = questions.add_augmented(corpus, copies=2, mirrored=mirrored).select(range(len(corpus), 3 * len(corpus)))
     for window, text in zip(signals.to_array(copies), copies["caption_blind"], strict=True):
-        assert all(claim.holds is not False for claim in captions.verify(text, window)), text
+        assert all(claim.holds is not False for claim in verification.verify(text, window)), text
 
 
 def test_copies_do_not_depend_on_what_was_drawn_before(corpus):
-    first = questions.add_carried(corpus, copies=1, seed=4)
+    first = questions.add_augmented(corpus, copies=1, seed=4)
     np.random.default_rng().random(3)
-    assert first.to_dict() == questions.add_carried(corpus, copies=1, seed=4).to_dict()
+    assert first.to_dict() == questions.add_augmented(corpus, copies=1, seed=4).to_dict()

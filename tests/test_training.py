@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import TrainerCallback
 
-from llasa_lib import encoder, profiles, training
-from llasa_lib.errors import ArtifactError, ModelError
+from llasa_lib import encoder, language_models, profiles, training
+from llasa_lib.errors import ArtifactError, ModelError, ProfileError
 
 SETTINGS = profiles.Training(epochs=1, batch_size=4, learning_rate=0.05)
 OFTEN = {"log_every": 2, "save_every": 5}
@@ -60,22 +59,16 @@ def collate(batch):
     return {"input_ids": torch.tensor(padded), "y": torch.tensor([sample["y"] for sample in batch])}
 
 
-class StopAt(TrainerCallback):
-    """An interruption: Ctrl-C, or worse, at a given step."""
-
-    def __init__(self, step, how):
-        self.step, self.how = step, how
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            self.how()
+def at(step, act):
+    """Do something once so many steps are made."""
+    return lambda made, model: act(model) if made == step else None
 
 
-def interrupt():
+def interrupt(model):
     raise KeyboardInterrupt
 
 
-def kill():
+def kill(model):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -101,19 +94,20 @@ def uninterrupted(tmp_path_factory):
 # --- going on -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, shuffle):
+@pytest.mark.parametrize(("shuffle", "precision"), [(True, "float32"), (False, "float32"), (True, "bfloat16")])
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch, shuffle, precision):
+    monkeypatch.setenv("LLASA_PRECISION", precision)
     whole, history = fit(tmp_path / "whole", shuffle=shuffle)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "work", shuffle=shuffle, callbacks=[StopAt(8, interrupt)])
+        fit(tmp_path / "work", shuffle=shuffle, on_step=at(8, interrupt))
     assert [path.name for path in (tmp_path / "work").glob("checkpoint-*")] == ["checkpoint-5"]
     again, resumed = fit(tmp_path / "work", shuffle=shuffle)
-    torch.testing.assert_close(weights(again), weights(whole), rtol=0, atol=1e-7)
-    assert [row["step"] for row in resumed] == [row["step"] for row in history]
+    torch.testing.assert_close(weights(again), weights(whole), rtol=0, atol=0)
+    assert resumed == history
 
 
 def test_a_killed_process_leaves_a_checkpoint_that_the_next_one_goes_on_from(tmp_path, uninterrupted):
-    code = "import test_training as t, sys; t.fit(sys.argv[1], callbacks=[t.StopAt(12, t.kill)])"
+    code = "import test_training as t, sys; t.fit(sys.argv[1], on_step=t.at(12, t.kill))"
     here = str(Path(__file__).parent)
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "work")], cwd=here, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
@@ -123,10 +117,10 @@ def test_a_killed_process_leaves_a_checkpoint_that_the_next_one_goes_on_from(tmp
 
 def test_a_checkpoint_that_was_cut_off_while_it_was_written_is_passed_over(tmp_path, uninterrupted):
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "work", callbacks=[StopAt(8, interrupt)])
+        fit(tmp_path / "work", on_step=at(8, interrupt))
     half = tmp_path / "work" / "checkpoint-10"
     shutil.copytree(tmp_path / "work" / "checkpoint-5", half)
-    (half / "trainer_state.json").write_text('{"global_step": 1')
+    (half / training.STATE).write_text('{"step": 1')
     model, _ = fit(tmp_path / "work")
     torch.testing.assert_close(weights(model), uninterrupted[0], rtol=0, atol=1e-7)
 
@@ -138,7 +132,7 @@ def test_a_finished_run_leaves_no_checkpoint(tmp_path):
 
 def test_a_finished_run_that_was_kept_gives_its_model_again_without_a_step(tmp_path, uninterrupted):
     fit(tmp_path / "work", keep=True)
-    model, history = fit(tmp_path / "work", callbacks=[StopAt(1, interrupt)])
+    model, history = fit(tmp_path / "work", on_step=at(1, interrupt))
     torch.testing.assert_close(weights(model), uninterrupted[0], rtol=0, atol=0)
     assert [row["step"] for row in history] == [row["step"] for row in uninterrupted[1]]
     assert not (tmp_path / "work").exists()
@@ -146,7 +140,7 @@ def test_a_finished_run_that_was_kept_gives_its_model_again_without_a_step(tmp_p
 
 def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, callbacks=[StopAt(8, interrupt)])
+        fit(tmp_path, on_step=at(8, interrupt))
     saved = load_file(tmp_path / "checkpoint-5" / training.TRAINABLE)
     assert set(saved) == {"slow.weight", "slow.bias", "fast.weight", "fast.bias"}
 
@@ -168,7 +162,7 @@ class Scaled(Line):
 def test_a_fresh_model_goes_on_with_the_scales_of_the_interrupted_one(tmp_path):
     whole, _ = fit(tmp_path / "whole", model=Scaled(2.0))
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "work", model=Scaled(2.0), callbacks=[StopAt(8, interrupt)])
+        fit(tmp_path / "work", model=Scaled(2.0), on_step=at(8, interrupt))
     saved = load_file(tmp_path / "work" / "checkpoint-5" / training.TRAINABLE)
     assert {"scale", "norm.running_mean", "norm.running_var"} < set(saved)
     assert "table" not in saved, "what follows from the configuration is not saved"
@@ -186,7 +180,7 @@ def test_a_fresh_encoder_goes_on_with_the_scales_of_its_input(tmp_path):
     data = [{"imu_values": window, "labels": window} for window in windows]
     settings = SETTINGS.model_copy(update={"batch_size": 1})
     with pytest.raises(KeyboardInterrupt):
-        training.fit(trained, data, tmp_path, settings, 0, save_every=5, callbacks=[StopAt(6, interrupt)])
+        training.fit(trained, data, tmp_path, settings, 0, save_every=5, on_step=at(6, interrupt))
     training.fit(fresh, data, tmp_path, settings, 0)
     assert torch.equal(fresh.limu_bert.input.mean, trained.limu_bert.input.mean)
     assert torch.equal(fresh.limu_bert.input.std, trained.limu_bert.input.std)
@@ -194,7 +188,7 @@ def test_a_fresh_encoder_goes_on_with_the_scales_of_its_input(tmp_path):
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, callbacks=[StopAt(8, interrupt)])
+        fit(tmp_path, on_step=at(8, interrupt))
     other = Line()
     training.freeze(other.slow)
     with pytest.raises(ArtifactError, match=r"belongs to another model \(first difference: slow.bias\)"):
@@ -224,15 +218,17 @@ def test_it_learns_and_the_frozen_part_does_not_move(tmp_path):
     assert torch.equal(model.frozen.weight, Line().frozen.weight)
 
 
-def test_each_group_gets_its_own_learning_rate(tmp_path):
+def test_each_group_gets_its_own_learning_rate(tmp_path, monkeypatch):
     before = weights(Line())
     seen = []
 
-    class Look(TrainerCallback):
-        def on_train_begin(self, args, state, control, optimizer=None, **kwargs):
-            seen.extend((group["lr"], len(group["params"])) for group in optimizer.param_groups)
+    class Seen(torch.optim.AdamW):
+        def __init__(self, groups, **options):
+            seen.extend((group["lr"], len(group["params"])) for group in groups)
+            super().__init__(groups, **options)
 
-    model, _ = fit(tmp_path, groups={"slow": 1e-6}, scheduler="constant", callbacks=[Look()])
+    monkeypatch.setattr(torch.optim, "AdamW", Seen)
+    model, _ = fit(tmp_path, groups={"slow": 1e-6}, scheduler="constant")
     assert sorted(seen) == [(1e-6, 2), (0.05, 2)]
     assert (model.slow.weight - before["slow.weight"]).abs() < 1e-4 < (model.fast.weight - before["fast.weight"]).abs()
 
@@ -276,22 +272,64 @@ def test_long_and_short_batches_are_mixed():
     assert abs(np.corrcoef(firsts, np.arange(100))[0, 1]) < 0.4
 
 
+# --- half precision -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("able", "dtype"),
+    [
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx2": True}, torch.float32),
+    ],
+)
+def test_a_cpu_that_multiplies_bfloat16_is_asked_to(monkeypatch, able, dtype):
+    monkeypatch.delenv("LLASA_PRECISION", raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert language_models.pick_autocast("cpu") is dtype
+
+
+class Typed(Line):
+    """A line that remembers in which type it multiplied."""
+
+    def forward(self, input_ids, y):
+        self.product = self.slow(input_ids.float().mean(1, keepdim=True)).dtype
+        return super().forward(input_ids, y)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_products_have_the_precision_that_is_asked_for_and_weights_stay_float32(tmp_path, monkeypatch, precision):
+    monkeypatch.setenv("LLASA_PRECISION", precision)
+    model, history = fit(tmp_path / "one", model=Typed(), epochs=4)
+    assert model.product is getattr(torch, precision)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert history[-1]["loss"] < 0.2 * history[0]["loss"]
+    again, repeated = fit(tmp_path / "two", model=Typed(), epochs=4)
+    torch.testing.assert_close(weights(again), weights(model), rtol=0, atol=0)
+    assert repeated == history
+    model(torch.ones(1, 1), torch.ones(1, 1))
+    assert model.product is torch.float32, "half precision ends with the training"
+
+
+def test_an_unknown_precision_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLASA_PRECISION", "half")
+    with pytest.raises(ProfileError, match=r"LLASA_PRECISION is 'half'\. Set it to float32 or bfloat16"):
+        fit(tmp_path)
+
+
 # --- when it breaks -----------------------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, callbacks=[StopAt(8, interrupt)])
+        fit(tmp_path, on_step=at(8, interrupt))
     good = load_file(tmp_path / "checkpoint-5" / training.TRAINABLE)
 
-    class Poison(TrainerCallback):
-        def on_step_begin(self, args, state, control, model=None, **kwargs):
-            if state.global_step == 7:
-                with torch.no_grad():
-                    model.fast.weight.fill_(float("nan"))
+    def poison(model):
+        torch.nn.init.constant_(model.fast.weight, float("nan"))
 
     with pytest.raises(ModelError, match="The loss became nan at step 8"):
-        fit(tmp_path, callbacks=[Poison()])
+        fit(tmp_path, on_step=at(7, poison))
     kept = load_file(tmp_path / "checkpoint-5" / training.TRAINABLE)
     assert all(torch.equal(kept[name], good[name]) and torch.isfinite(kept[name]).all() for name in good)
 

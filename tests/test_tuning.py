@@ -46,6 +46,39 @@ def test_only_adapter_and_projector_are_trained(adapted):
     assert trained & set(lora(adapted))
 
 
+def test_an_adapter_on_the_upper_layers_leaves_everything_below_without_a_gradient(llasa, tiny_llasa, hapt_windows):
+    tuned = tuning.add_adapter(llasa, TUNE.model_copy(update={"layers": 1}))
+    top = llasa.config.text_config.num_hidden_layers - 1
+    assert {name for name, value in tuned.named_parameters() if value.requires_grad} == set(lora(tuned))
+    assert lora(tuned)
+    assert all(f".layers.{top}." in name for name in lora(tuned))
+    below = []
+    llasa.model.language_model.layers[top].register_forward_pre_hook(lambda part, inputs: below.append(inputs[0]))
+    tokens = tiny_llasa[1].conversation([(QUESTION, "The person is walking.")])
+    tokens = {name: torch.tensor([value]) for name, value in tokens.items()}
+    loss = tuned(**tokens, **tiny_llasa[1].feature_extractor(hapt_windows[0])).loss
+    loss.backward()
+    assert not below[0].requires_grad, "no activation below the adapter is kept for a backward pass"
+    assert all(value.grad is not None for name, value in lora(tuned).items())
+
+
+def test_an_adapter_on_the_upper_layers_comes_back_from_its_folder(tiny_llasa, corpus, hapt_windows, tmp_path):
+    llasa, processor = copy.deepcopy(tiny_llasa[0]), tiny_llasa[1]
+    model.save(llasa, processor, tmp_path / "align")
+    settings = TUNE.model_copy(update={"layers": 1, "learning_rate": 0.01})
+    tuned, _ = tuning.tune(llasa, processor, corpus.select(range(16)), settings, tmp_path / "work", seed=0)
+    model.save(tuned, processor, tmp_path / "tune")
+    back, its_processor = model.load(tmp_path / "tune")
+    inputs = its_processor(imu=hapt_windows[0], text=QUESTION)
+    with torch.no_grad():
+        torch.testing.assert_close(back(**inputs).logits, tuned.eval()(**inputs).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_an_encoder_below_adapters_on_the_upper_layers_cannot_learn():
+    with pytest.raises(ValueError, match="encoder_learning_rate: with layers"):
+        profiles.Tune.model_validate(TUNE.model_dump() | {"layers": 1, "encoder_learning_rate": 1e-4})
+
+
 @pytest.mark.parametrize("rank", [1, 2, 8])
 def test_an_adapter_costs_rank_times_the_two_sides_of_its_layers(llasa, rank):
     shapes = [
@@ -148,7 +181,7 @@ def test_packing_five_questions_pays_for_the_sensor_once(tiny_llasa, corpus):
 @pytest.fixture(scope="module")
 def trained(tiny_llasa, corpus, tmp_path_factory):
     """(folder of the aligned model, folder of the tuned one, tuned model, history), as the pipeline lays them out."""
-    llasa, processor = copy.deepcopy(tiny_llasa[0]), tiny_llasa[1]
+    llasa, processor = copy.deepcopy(tiny_llasa)
     home = tmp_path_factory.mktemp("stages")
     model.save(llasa, processor, home / "align")
     settings = TUNE.model_copy(update={"learning_rate": 0.01, "projector_learning_rate": 0.01, "epochs": 1})
@@ -242,21 +275,21 @@ def test_every_profile_names_layers_that_its_language_model_has():
 
 
 def test_numbers_are_asked_for_only_where_the_prompt_holds_the_measured_values(corpus):
-    samples = tuning.tuning_samples(corpus, turns=4, epochs=4, seed=0, noted_share=0.5)
-    noted = [sample for sample in samples if sample[1][0][0].startswith("Measured:")]
-    assert 0.4 < len(noted) / len(samples) < 0.6
+    samples = tuning.tuning_samples(corpus, turns=4, epochs=4, seed=0, measured_share=0.5)
+    measured = [sample for sample in samples if sample[1][0][0].startswith("Measured:")]
+    assert 0.4 < len(measured) / len(samples) < 0.6
     for row, talk in samples:
-        if (row, talk) in noted:
+        if (row, talk) in measured:
             facts = captions.Facts.from_dict(json.loads(corpus[row]["facts"]))
             first = talk[0][0].split("\n", 1)
-            assert model.with_notes(first[1], facts) == talk[0][0]
+            assert model.with_measurements(first[1], facts) == talk[0][0]
             assert len(talk) == 4
             assert not any(question.startswith("Measured:") for question, _ in talk[1:])
         else:
             assert [answer for _, answer in talk] == [questions.recognition_answer(corpus[row]["activity"])]
 
 
-def test_without_notes_every_conversation_asks_as_published(corpus):
+def test_without_measured_values_every_conversation_asks_as_published(corpus):
     samples = tuning.tuning_samples(corpus, turns=3, epochs=1, seed=0)
     assert all(len(talk) == 3 and not talk[0][0].startswith("Measured:") for _, talk in samples)
 
@@ -265,15 +298,23 @@ def test_the_processor_writes_the_measured_values_of_the_right_window(tiny_llasa
     processor = tiny_llasa[1]
     imu = signals.to_array(hapt_windows)[[0, 60]]
     question = "How many impacts are there?"
-    inputs = processor(imu=imu, text=question, notes=True)
+    inputs = processor(imu=imu, text=question, measurements=True)
     for ids, facts in zip(inputs["input_ids"], captions.measure_all(imu), strict=True):
-        assert model.with_notes(question, facts) in processor.tokenizer.decode(ids, skip_special_tokens=True)
+        assert model.with_measurements(question, facts) in processor.tokenizer.decode(ids, skip_special_tokens=True)
     assert "Measured" not in processor.tokenizer.decode(processor(imu=imu, text=question)["input_ids"][0])
 
 
-def test_a_saved_processor_knows_whether_its_model_reads_notes(tiny_llasa, tmp_path):
-    for notes in (True, False):
+def test_a_saved_processor_knows_whether_its_model_reads_measured_values(tiny_llasa, tmp_path):
+    for told in (True, False):
         one = copy.deepcopy(tiny_llasa[1])
-        one.notes = notes
-        one.save_pretrained(tmp_path / str(notes))
-        assert model.LlasaProcessor.from_pretrained(tmp_path / str(notes)).notes is notes
+        one.measurements = told
+        one.save_pretrained(tmp_path / str(told))
+        assert model.LlasaProcessor.from_pretrained(tmp_path / str(told)).measurements is told
+
+
+@pytest.mark.parametrize(("stage", "told"), [("align", False), ("tune", True)])
+def test_only_a_model_that_was_tuned_with_measured_values_gets_them(trained, hapt_windows, stage, told):
+    assert TUNE.measured_share > 0
+    processor = model.load(trained[0] / stage)[1]
+    inputs = processor(imu=signals.to_array(hapt_windows)[0], text="How many impacts are there?")
+    assert ("Measured: " in processor.tokenizer.decode(inputs["input_ids"][0])) is told

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llasa_lib import captions, questions, signals
+from llasa_lib import captions, questions, signals, verification
 
 TIME = np.arange(120) / 20.0
 
@@ -59,7 +59,7 @@ WINDOWS = {"walk": walk(), "rest": rest(), "start": start(), "fall": fall_over()
 
 def verdict(text, window):
     """One word for a text: false if anything in it is, else true, open, or nothing."""
-    found = {claim.holds for claim in captions.verify(text, window)}
+    found = {claim.holds for claim in verification.verify(text, window)}
     return "false" if False in found else "true" if True in found else "open" if None in found else "nothing"
 
 
@@ -72,7 +72,7 @@ SENTENCES = [
 
 @pytest.mark.parametrize(("window", "expected", "text"), SENTENCES)
 def test_free_english_gets_the_right_verdict(window, expected, text):
-    assert verdict(text, WINDOWS[window]) == expected, captions.verify(text, WINDOWS[window])
+    assert verdict(text, WINDOWS[window]) == expected, verification.verify(text, WINDOWS[window])
 
 
 # --------------------------------------------------------------------------------------------- real windows, our texts
@@ -92,7 +92,7 @@ def test_every_checkable_claim_of_our_own_text_is_supported(real):
         texts = [caption.text, caption.narration, captions.describe(facts, None, n).text]
         texts += [pair.answer for pair in questions.make(facts, activity, n)]
         for text in texts:
-            found = [claim for claim in captions.verify(text, window) if claim.holds is not None]
+            found = [claim for claim in verification.verify(text, window) if claim.holds is not None]
             assert [claim for claim in found if not claim.holds] == [], text
             claims += len(found)
     assert claims > 20 * len(real)
@@ -108,7 +108,7 @@ def test_every_claim_about_an_invented_window_is_supported(seed, motion, steps):
     window[:, :3] += np.outer(bounce, up / np.linalg.norm(up))
     caption = captions.describe(captions.measure(window), None, seed)
     for text in (caption.text, caption.narration):
-        claims = captions.verify(text, window)
+        claims = verification.verify(text, window)
         assert len(claims) >= 3
         assert [claim for claim in claims if claim.holds is not True] == []
 
@@ -124,7 +124,7 @@ def test_no_number_of_our_own_captions_is_left_unread(real):
     for n, (window, facts, activity) in enumerate(real):
         caption = captions.describe(facts, activity, n)
         for text in (caption.text, caption.narration):
-            claims = [claim for claim in captions.verify(text, window) if claim.holds]
+            claims = [claim for claim in verification.verify(text, window) if claim.holds]
             without = re.sub(r"from \d to \d s", "", text, flags=re.IGNORECASE)
             for number in re.finditer(r"-?\d+(?:\.\d+)?(?! seconds)", without.replace("of 6 seconds", "")):
                 assert any(number[0] in claim.text or number[0] in str(claim.claimed) for claim in claims), (
@@ -249,7 +249,7 @@ def test_any_number_of_a_caption_made_half_as_large_again_is_caught(real):
     total = 0
     for n, (window, facts, _) in enumerate(real[::3]):
         text = captions.describe(facts, None, n).text
-        for claim in captions.verify(text, window):
+        for claim in verification.verify(text, window):
             if isinstance(claim.claimed, float) and claim.claimed:
                 value = claim.text.split()[0]
                 false = text[: claim.start] + text[claim.start :].replace(value, f"{claim.claimed * 1.5:.4f}", 1)
@@ -265,7 +265,7 @@ names = st.sampled_from(sorted(WINDOWS))
 
 
 def found(text, window):
-    return [(claim.quantity, claim.holds) for claim in captions.verify(text, window)]
+    return [(claim.quantity, claim.holds) for claim in verification.verify(text, window)]
 
 
 @settings(deadline=None, max_examples=60)
@@ -320,7 +320,7 @@ fragments = st.lists(
 @settings(deadline=None, max_examples=100)
 @given(fragments, names)
 def test_no_text_is_too_odd_to_be_read(text, name):
-    for claim in captions.verify(text, WINDOWS[name]):
+    for claim in verification.verify(text, WINDOWS[name]):
         assert text[claim.start : claim.end] == claim.text
         assert claim.verdict in ("supported", "contradicted", "not checkable")
 
@@ -356,13 +356,13 @@ REPEATED += (
 def test_ten_thousand_characters_take_less_than_a_second(piece):
     # Processor time, which a busy machine does not lengthen; a pattern that explodes takes minutes.
     before = time.process_time()
-    captions.verify((piece * 10_000)[:10_000], WINDOWS["walk"])
+    verification.verify((piece * 10_000)[:10_000], WINDOWS["walk"])
     assert time.process_time() - before < 1
 
 
 def test_a_claim_names_its_place_its_samples_and_its_verdict():
     text = "From 3 to 6 s the spread is about 3.2 m/s²; the heart rate is 80 bpm; axis y varies most."
-    spread, heart, *_, axis = captions.verify(text, WINDOWS["start"])
+    spread, heart, *_, axis = verification.verify(text, WINDOWS["start"])
     assert (spread.text, text[spread.start : spread.end]) == ("3.2 m/s²", "3.2 m/s²")
     assert (spread.interval, spread.channels, spread.verdict) == ((3.0, 6.0), (0, 1, 2), "supported")
     assert (heart.quantity, heart.verdict) == ("heart rate", "not checkable")
@@ -370,13 +370,13 @@ def test_a_claim_names_its_place_its_samples_and_its_verdict():
 
 
 def test_units_are_converted_and_told_in_si():
-    (claim,) = captions.verify("Rotation about z peaks at 68.8 deg/s.", WINDOWS["walk"])[-1:]
+    (claim,) = verification.verify("Rotation about z peaks at 68.8 deg/s.", WINDOWS["walk"])[-1:]
     assert claim.claimed == pytest.approx(np.radians(68.8))
     assert claim.measured == pytest.approx(claim.claimed, abs=0.01)
 
 
 def test_a_number_whose_meaning_is_unknown_is_not_called_true():
-    claims = captions.verify("The person runs at 12.0 m/s².", WINDOWS["walk"])
+    claims = verification.verify("The person runs at 12.0 m/s².", WINDOWS["walk"])
     assert [claim.holds for claim in claims] == [None, None]
 
 

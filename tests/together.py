@@ -1,4 +1,4 @@
-"""What two real processes do in test_distributed.py: ``accelerate launch tests/together.py FOLDER PROFILE``.
+"""What two real processes do in test_distributed.py; its arguments are a folder and a profile for each engine.
 
 Imported, it is the same training in one process.
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import TrainerCallback
 
 from llasa_lib import language_models, processes, profiles, training
 from llasa_lib.errors import ModelError
 
 SETTINGS = profiles.Training(epochs=2, batch_size=4, learning_rate=1e-2)
+ONLY_FSDP = ("FSDP_", "ACCELERATE_USE_FSDP")  # by what a launch of FSDP differs from one of DDP
 SAMPLES = 21  # the last batch of an epoch has one sample: one of two processes gets none
 
 
@@ -52,29 +52,18 @@ def parts(model):
     return [getattr(p, "to_local", lambda p=p: p)() for p in model.parameters() if p.requires_grad]
 
 
-class Stop(TrainerCallback):
+def stop(step, model):
     """Ctrl-C, in all processes."""
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == 8:
-            raise KeyboardInterrupt
+    if step == 8:
+        raise KeyboardInterrupt
 
 
-class Spoil(TrainerCallback):
+def spoil(step, model):
     """What one process holds of the weights becomes NaN."""
-
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
-        if state.global_step == 7 and processes.rank() == 1:
-            with torch.no_grad():
-                for part in parts(model):
-                    part.fill_(float("nan"))
-
-
-class Look(TrainerCallback):
-    """How many of the trained numbers lie in this process while it trains, and with which step it begins."""
-
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        self.numbers, self.begins = sum(part.numel() for part in parts(model)), state.global_step
+    if step == 7 and processes.rank() == 1:
+        with torch.no_grad():
+            for part in parts(model):
+                part.fill_(float("nan"))
 
 
 def fit(folder, shuffle=True, **options):
@@ -97,34 +86,57 @@ def llasa(*arguments):
         return ended.code or 0
 
 
-def main(folder, profile):
-    folder = Path(folder)
-    look, found = Look(), {"tune": llasa("tune", "--profile", profile)}
+def work(folder, profile):
+    """The stages, then some more training; in the end one of the processes is killed."""
+    os.environ["LLASA_HOME"] = str(Path(profile).parent)
+    with (folder / "printed.txt").open("a") as printed:
+        os.dup2(printed.fileno(), 1)
+    found, begun = {"tune": llasa("tune", "--profile", profile)}, {}
+    sys.stdout.flush()
+
+    def look(step, model):
+        begun.setdefault(name, step)
+        found["numbers"] = sum(part.numel() for part in parts(model))
+
     for name in ("whole", "resumed"):
         if name == "resumed":
             try:
-                fit(folder / "work" / name, callbacks=[Stop()])
+                fit(folder / "work" / name, on_step=stop)
             except KeyboardInterrupt:
                 kept = folder / "work" / name
                 found["checkpoints"] = sorted(path.name for path in kept.iterdir())
                 if processes.is_main():
                     shutil.copy(kept / "checkpoint-5" / training.TRAINABLE, folder / "checkpoint.safetensors")
                 processes.agree()
-        model, found[name] = fit(folder / "work" / name, callbacks=[look])
+        model, found[name] = fit(folder / "work" / name, on_step=look)
         if processes.is_main():
             save_file(trained(model), folder / f"{name}.safetensors")
-    found["begins"] = look.begins
+    found["begins"] = begun["resumed"]
     try:
-        fit(folder / "work" / "spoilt", callbacks=[Spoil()])
+        fit(folder / "work" / "spoilt", on_step=spoil)
     except ModelError as error:
         found["spoilt"] = [str(error), sorted(path.name for path in (folder / "work" / "spoilt").iterdir())]
     model, found["in order"] = fit(folder / "work" / "order", shuffle=False)
-    (folder / f"found-{processes.rank()}.json").write_text(json.dumps({**found, "numbers": look.numbers}))
+    (folder / f"found-{processes.rank()}.json").write_text(json.dumps(found))
     processes.agree()
     if processes.rank() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     processes.agree()  # in vain: the main process must not wait for the dead
     (folder / "hung").touch()
+
+
+def main(ddp, ddp_profile, fsdp, fsdp_profile):
+    """Both engines in one launch, that of FSDP: DDP in a fork of each process, which need not import all again."""
+    child = os.fork()
+    if not child:
+        for name in list(os.environ):
+            if name.startswith(ONLY_FSDP):
+                del os.environ[name]
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = "1"  # a meeting place of its own
+        work(Path(ddp), ddp_profile)
+        os._exit(0)
+    (Path(ddp) / f"ended-{processes.rank()}.json").write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+    work(Path(fsdp), fsdp_profile)
 
 
 if __name__ == "__main__":

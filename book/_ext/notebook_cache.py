@@ -1,71 +1,122 @@
-"""Sphinx extension: a chapter's cached outputs are good for one version of the library, and for no other.
+"""Sphinx extension: a chapter's cached outputs are good for the library it was run with, and for no other.
 
 - Jupyter Book keeps a notebook's outputs for as long as its own cells stay the same: a changed ``llasa_lib``
   goes unseen.
-- So each cache lives in a folder named after everything else a run depends on: the library's files, the lock
-  file, the profile and the version of Python.
-- Sphinx counts that folder among the settings that make it read every page again: nothing else to compare.
-- One cache per profile is kept; the one it replaces is removed.
+- So every chapter has a key: its code, what of the library that code can reach, the content of the stages it names, the
+  lock file, the profile and the version of Python. With another key its outputs are forgotten, and it runs again.
+- The others keep theirs: a change in the verifier runs the chapters that verify.
 """
 
+import json
 import os
-import shutil
+import re
 import sys
 from pathlib import Path
 
+import nbformat
+from jupyter_cache import get_cache
 from sphinx.errors import ConfigError
 from sphinx.util import logging
 
-from llasa_lib import files, profiles
+from llasa_lib import files, pipeline, provenance
 from llasa_lib.errors import LlasaError
 
 log = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+KEYS = "chapters.json"
 
 
-def cache_folder(build, repository=REPOSITORY):
-    """Folder for the outputs of notebooks run with this library, these versions and this profile.
+def code(path):
+    """The code of a notebook as one script: without IPython's commands."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", "\n".join(cells))
+
+
+def chapter_key(path, run, repository=REPOSITORY):
+    """Sixteen hex digits that change when a chapter's outputs may.
 
     Parameters
     ----------
-    build : Path of ``_build``.
+    path : Path of a notebook.
+    run : pipeline.Pipeline
     repository : Path of the checkout whose ``llasa_lib/`` and ``requirements.lock`` count.
-
-    Returns
-    -------
-    Path, ``build/.jupyter_cache/<profile>/<sixteen hex digits>``. It need not exist.
-
-    Raises
-    ------
-    ConfigError
-        If the profile cannot be read.
     """
-    try:
-        profile = profiles.load()
-    except LlasaError as error:
-        raise ConfigError(str(error)) from error
-    key = files.fingerprint(
-        repository / "llasa_lib", repository / "requirements.lock", profile.model_dump(), sys.version_info[:2]
+    script, package = code(path), repository / "llasa_lib"
+    words = set(re.findall(r"\w+", script.replace("training_corpus", "caption")))
+    # How a stage is made is the stage's business; what it left is the chapter's.
+    table = [("pipeline", "STAGES")]
+    return files.fingerprint(
+        script,
+        provenance.code_of([script], table, package),
+        {stage: run.content(stage) for stage in pipeline.STAGES if words & {stage, "ask"}},
+        files.sha256(repository / "requirements.lock"),
+        run.profile.model_dump(),
+        sys.version_info[:2],
     )
-    return Path(build) / ".jupyter_cache" / profile.name / key
 
 
 def use_cache_folder(app, config):
-    """Point myst-nb to this version's cache, before Sphinx compares its settings with the last build's."""
+    """One cache per profile."""
     # Chapters run in a folder of their own, so what a reader gave relative to this one must be made absolute.
     for name in ("LLASA_PROFILE", "LLASA_HOME"):
         if os.environ.get(name) and Path(os.environ[name]).exists():
             os.environ[name] = str(Path(os.environ[name]).resolve())
-    folder = cache_folder(Path(app.outdir).parent)
-    for old in folder.parent.glob("*"):
-        if old != folder:
-            log.info("The library, its versions or the profile changed: every chapter runs again.")
-            shutil.rmtree(old, ignore_errors=True)
-    config.nb_execution_cache_path = str(folder)
+    try:
+        app.llasa_run = pipeline.Pipeline()
+    except LlasaError as error:
+        raise ConfigError(str(error)) from error
+    config.nb_execution_cache_path = str(cache_folder(Path(app.outdir).parent, app.llasa_run))
+
+
+def cache_folder(build, run):
+    """Folder for the outputs of notebooks under one profile: ``build/.jupyter_cache/<profile>``."""
+    return Path(build) / ".jupyter_cache" / run.profile.name
+
+
+def forget_stale(folder, notebooks, run):
+    """Remove the outputs of chapters whose key has changed, and keep the new keys.
+
+    Parameters
+    ----------
+    folder : Path, of the cache.
+    notebooks : dict of str to Path
+        Name of a page -> its notebook.
+    run : pipeline.Pipeline
+
+    Returns
+    -------
+    list of str
+        The pages that have to run again.
+    """
+    try:
+        known = json.loads((folder / KEYS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    now = {page: chapter_key(path, run) for page, path in notebooks.items()}
+    stale = [page for page, key in now.items() if known.get(page) != key]
+    cache = get_cache(folder)
+    for record in cache.list_cache_records():
+        if Path(record.uri).stem in {notebooks[page].stem for page in stale}:
+            cache.remove_cache(record.pk)
+    # Written before they run: without outputs in the cache, a key alone keeps nobody from running.
+    with files.atomic(folder / KEYS) as temporary:
+        temporary.write_text(json.dumps(now, indent=1), encoding="utf-8")
+    return stale
+
+
+def outdated(app, env, added, changed, removed):
+    """What Sphinx has to read again beside the pages whose text has changed."""
+    notebooks = {page: Path(env.doc2path(page)) for page in env.found_docs}
+    notebooks = {page: path for page, path in notebooks.items() if path.suffix == ".ipynb"}
+    stale = forget_stale(Path(app.config.nb_execution_cache_path), notebooks, app.llasa_run)
+    if stale and not added:
+        log.info("The library, its versions, the stages or the profile changed for: %s", ", ".join(stale))
+    return stale
 
 
 def setup(app):
     """Register with Sphinx."""
     app.connect("config-inited", use_cache_folder)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    app.connect("env-get-outdated", outdated)
+    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

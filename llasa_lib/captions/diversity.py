@@ -1,13 +1,14 @@
 """How little a set of texts repeats itself."""
 
-import math
+import itertools
 import re
-from collections import Counter
 from dataclasses import dataclass
+
+import numpy as np
 
 from llasa_lib.errors import ModelError
 
-_SMALLEST = 0.1  # matches counted where there are none, or one new phrase would make the whole product zero
+_MOST = 100  # texts that self-BLEU compares: its cost grows with their square
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ def variety(texts):
 
     A token is a word, a number or a mark, in lower case. Distinct-n is the number of different n-grams over the
     number of all n-grams of the set (Li et al. 2016). Self-BLEU-4 is the mean over the texts of the BLEU of that text
-    with all others as references (Zhu et al. 2018): geometric mean of the clipped precisions of 1- to 4-grams, where
-    no match counts as 0.1 matches, times the brevity penalty against the reference closest in length.
+    with all others as references (Zhu et al. 2018), by sacrebleu: where no n-gram of a length matches, 0.1 matches are
+    counted; a text without one common word has 0. Of more than 100 texts it takes 100, evenly spaced.
 
     Parameters
     ----------
@@ -46,41 +47,14 @@ def variety(texts):
     ModelError
         If there are fewer than two texts, or one of fewer than four tokens.
     """
+    from sacrebleu.metrics import BLEU  # here, because only this needs it
+
     tokens = [re.findall(r"\d+(?:\.\d+)?|\w+|[^\w\s]", text.lower()) for text in texts]
     if len(tokens) < 2 or min(map(len, tokens)) < 4:
         raise ModelError("variety needs at least two texts of at least four words each.")
-    counts = {n: [_ngrams(one, n) for one in tokens] for n in (1, 2, 3, 4)}
-    distinct = {n: len(set().union(*counts[n])) / sum(map(Counter.total, counts[n])) for n in (1, 2)}
-    logs = zip(*(_log_precisions(counts[n]) for n in counts), strict=True)
-    scores = [math.exp(sum(log) / 4 + penalty) for log, penalty in zip(logs, _brevity(tokens), strict=True)]
-    return Variety(distinct[1], distinct[2], sum(scores) / len(scores), len(tokens))
-
-
-def _ngrams(tokens, n):
-    return Counter(zip(*(tokens[i:] for i in range(n)), strict=False))
-
-
-def _log_precisions(counts):
-    """For each text, the log of the share of its n-grams that another text has as often."""
-    # The two texts in which an n-gram is most frequent: whatever text is asked about, one of them is another text.
-    highest = {}
-    for text, grams in enumerate(counts):
-        for gram, count in grams.items():
-            first, second = highest.get(gram, ((0, -1), (0, -1)))
-            if count > first[0]:
-                highest[gram] = ((count, text), first)
-            elif count > second[0]:
-                highest[gram] = (first, (count, text))
-    for text, grams in enumerate(counts):
-        others = (highest[gram][highest[gram][0][1] == text][0] for gram in grams)
-        matches = sum(min(count, other) for count, other in zip(grams.values(), others, strict=True))
-        yield math.log(max(matches, _SMALLEST) / grams.total())
-
-
-def _brevity(tokens):
-    """For each text, the log of BLEU's penalty for being shorter than the other text closest in length."""
-    lengths = Counter(map(len, tokens))
-    for length in map(len, tokens):
-        others = (other for other in lengths if other != length or lengths[other] > 1)
-        closest = min(others, key=lambda other: (abs(other - length), other))
-        yield min(0.0, 1 - closest / length)
+    pairs = [pair for text in tokens for pair in itertools.pairwise(text)]
+    words = [word for text in tokens for word in text]
+    bleu = BLEU(tokenize="none", smooth_method="floor", smooth_value=0.1, effective_order=True)
+    some = [" ".join(tokens[i]) for i in np.linspace(0, len(tokens) - 1, min(len(tokens), _MOST)).round().astype(int)]
+    scores = [bleu.sentence_score(text, some[:i] + some[i + 1 :]).score / 100 for i, text in enumerate(some)]
+    return Variety(len(set(words)) / len(words), len(set(pairs)) / len(pairs), float(np.mean(scores)), len(tokens))

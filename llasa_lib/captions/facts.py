@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from llasa_lib.errors import RecordingError
+from llasa_lib.signals import check_windows
 
 RATE = 20.0  # samples per second
 SECONDS = 6.0  # length of a window
@@ -52,8 +52,6 @@ CONSTANT = 1e-6  # a channel that spreads less is dead: every real sensor has no
 
 _THIRDS = ((0.0, 2.0), (2.0, 4.0), (4.0, 6.0))  # seconds
 _CHUNK = 512  # windows measured at once: spectra of a whole data set would not fit into memory
-_PLAUSIBLE = (5.0, 40.0)  # median |acceleration|, m/s^2, of a window that includes gravity
-_FASTEST = 60.0  # rad/s; phones saturate at 35 (2,000 degrees per second)
 
 
 def say(value):
@@ -125,53 +123,6 @@ class Facts(Mapping):
     def from_dict(cls, values):
         """The inverse of ``to_dict``."""
         return cls(Fact(name, v, unit, axis, tuple(seen), sure) for name, (v, unit, axis, seen, sure) in values.items())
-
-
-def check_windows(imu, rate=RATE):
-    """Return windows as float64, or say what is wrong with them.
-
-    Parameters
-    ----------
-    imu : (N, T, 6) array
-        Acceleration x, y, z in m/s^2 with gravity, then rotation x, y, z in rad/s. T is six seconds.
-    rate : float
-        Samples per second.
-
-    Raises
-    ------
-    RecordingError
-        Wrong shape, a value that is not a number, or a unit that cannot be m/s^2 and rad/s.
-    """
-    imu = np.asarray(imu, dtype=np.float64)
-    length = round(SECONDS * rate)
-    if imu.ndim != 3 or imu.shape[1:] != (length, 6):
-        raise RecordingError(
-            f"a window must be {length} samples x 6 channels ({SECONDS:g} s at {rate:g} Hz), "
-            f"but the array has the shape {imu.shape[1:] if imu.ndim == 3 else imu.shape}. "
-            "Cut windows with signals.make_windows."
-        )
-    bad = np.argwhere(~np.isfinite(imu))
-    if len(bad):
-        n, t, c = bad[0]
-        raise RecordingError(
-            f"window {n}, sample {t}, channel {c} is not a finite number. "
-            "Drop windows with gaps before measuring; signals.make_windows does."
-        )
-    size = np.median(np.linalg.norm(imu[:, :, :3], axis=2), axis=1)
-    for n in np.flatnonzero((size < _PLAUSIBLE[0]) | (size > _PLAUSIBLE[1]))[:1]:
-        dead = ", ".join(AXES[i] for i in np.flatnonzero(imu[n, :, :3].std(axis=0) < CONSTANT))
-        raise RecordingError(
-            f"window {n} has a median |acceleration| of {size[n]:.3g}; with gravity, "
-            "in m/s², it must be near 9.8. If it is near 1 the unit is g: multiply by 9.80665. "
-            "If it is near 0, gravity was removed or the sensor is off."
-            + (f" Constant acceleration: {dead}; check that the sensor is connected." if dead else "")
-        )
-    if len(imu) and np.abs(imu[:, :, 3:]).max() > _FASTEST:
-        raise RecordingError(
-            f"rotation reaches {np.abs(imu[:, :, 3:]).max():.0f}, more than any phone can measure in rad/s. "
-            "If the unit is degrees per second, convert with numpy.deg2rad."
-        )
-    return imu
 
 
 def autocorrelation(signal, lags):
@@ -405,10 +356,10 @@ def measure_all(imu, rate=RATE):
 
     Raises
     ------
-    RecordingError
-        See :func:`check_windows`.
+    WindowError
+        See :func:`llasa_lib.signals.check_windows`.
     """
-    imu = check_windows(imu, rate)
+    imu = check_windows(imu, round(SECONDS * rate), dtype=np.float64)
     return [facts for n in range(0, len(imu), _CHUNK) for facts in _measure(imu[n : n + _CHUNK], rate)]
 
 

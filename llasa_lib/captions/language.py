@@ -103,7 +103,7 @@ def _write(opening, said, rng):
 
 
 def _order(names, rng):
-    """The facts in the order in which they are wanted: random, but what happens only sometimes comes first."""
+    """The facts in the order in which they are tried: random, but what happens only sometimes comes first."""
     names = sorted(names, key=lambda name: rng.random() / _WEIGHTS.get(name, 1))
     course = [name for name in names if name in _COURSE]
     return [name for name in names if name not in course[1:]]
@@ -170,18 +170,8 @@ def _capitalise(text):
     return re.sub(r"(^|[.] )([a-z])", lambda match: match[1] + match[2].upper(), text)
 
 
-def narrate(facts, seed=0):
-    """Tell the six seconds step by step: one sentence per two seconds, then what holds throughout.
-
-    Returns
-    -------
-    str
-        Five or six sentences, each from facts.
-    """
-    return _narrate(facts, phrases(facts), seed)
-
-
 def _narrate(facts, said, seed):
+    """Tell the six seconds step by step: one sentence per two seconds, then what holds throughout."""
     rng = random.Random(f"{seed}-narration")
     one = lambda name: rng.choice(said[name])
     lasting = ["tilt", *(name for name in ("rotation_axis", "strongest_axis") if name in said)]
@@ -220,7 +210,7 @@ def _motion(before, now):
     return MOTION[f"{trend(before, now)}, {same}" if same else "first"].format(level=level(now))
 
 
-def notes(facts):
+def measurement_line(facts):
     """What was measured, in one line for a prompt: values under the names that the answers use, no activity.
 
     A language model that finds a number in its prompt can repeat it; out of a soft token it has to guess the digits.

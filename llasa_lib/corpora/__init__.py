@@ -12,15 +12,3 @@ Notable features:
 from llasa_lib.corpora.answers import read_pairs
 from llasa_lib.corpora.exporting import export
 from llasa_lib.corpora.reading import COLUMNS, DESCRIPTION, PUBLISHED, Failure, Parsed, load, read_chat
-
-__all__ = [
-    "COLUMNS",
-    "DESCRIPTION",
-    "PUBLISHED",
-    "Failure",
-    "Parsed",
-    "export",
-    "load",
-    "read_chat",
-    "read_pairs",
-]

@@ -8,7 +8,7 @@ Notable features:
 - ``from_published`` and ``to_published`` read and write the authors' own checkpoints, bit for bit;
 - span masking for a whole batch at once: the loop runs over spans, not over windows;
 - norms are computed in float32 whatever the model's type, since eps = 1e-12 is 0 in half precision;
-- windows are checked where they enter (``check_windows``), not in ``forward``;
+- windows are checked where they enter (:func:`llasa_lib.signals.check_windows`), not in ``forward``;
 - ``load`` reads a folder whole or not at all, where ``from_pretrained`` fills gaps with random weights;
 - every departure from the published network is a field of ``LimuBertConfig``: patches of time steps, residual or
   pre-norm blocks, standardised and fine channels, gravity-aligned input, a mask token;
@@ -27,25 +27,19 @@ from llasa_lib.encoder.classification import (
 )
 from llasa_lib.encoder.efficiency import draw_labels, label_efficiency, random_like
 from llasa_lib.encoder.loading import load
-from llasa_lib.encoder.masking import choose_hidden, hide, mask_spans
-from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel, look_around
-from llasa_lib.encoder.pretraining import MaskedPretraining, PretrainingWindows, embed, pretrain
+from llasa_lib.encoder.masking import hide, mask_spans
+from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, LimuBertModel
+from llasa_lib.encoder.pretraining import MaskedPretraining, embed, pretrain
 from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool, probe_across_people
-from llasa_lib.encoder.published import NAMES as PUBLISHED_NAMES
-from llasa_lib.encoder.windows import GRAVITY, check_windows, denormalise, normalise
+from llasa_lib.encoder.windows import denormalise, normalise
 
 __all__ = [
-    "GRAVITY",
-    "PUBLISHED_NAMES",
     "LimuBertConfig",
     "LimuBertForPreTraining",
     "LimuBertForSequenceClassification",
     "LimuBertModel",
     "MaskedPretraining",
-    "PretrainingWindows",
     "RawGru",
-    "check_windows",
-    "choose_hidden",
     "classify",
     "denormalise",
     "draw_labels",
@@ -55,7 +49,6 @@ __all__ = [
     "label_efficiency",
     "linear_probe",
     "load",
-    "look_around",
     "mask_spans",
     "nearest_neighbours",
     "normalise",

@@ -9,8 +9,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from llasa_lib import training
 from llasa_lib.encoder.network import CLASSIFIERS, LimuBertConfig, LimuBertModel, LimuBertPreTrainedModel
 from llasa_lib.encoder.probing import pool
-from llasa_lib.encoder.windows import check_windows, normalise
+from llasa_lib.encoder.windows import normalise
 from llasa_lib.errors import ModelError
+from llasa_lib.signals import check_windows
 
 SECONDS = 6  # of a window
 
@@ -91,14 +92,18 @@ class LimuBertForSequenceClassification(LimuBertPreTrainedModel):
 
 
 class RawGru(nn.Module):
-    """The same recurrent head on the six channels themselves: what a small network learns from the labels alone."""
+    """The recurrent head alone.
+
+    On the six channels it is what a small network learns from the labels alone; on the states of a frozen encoder,
+    ``width`` numbers each, it is the published classifier without running the encoder at every step.
+    """
 
     accepts_loss_kwargs = False
 
-    def __init__(self, num_labels, length=120):
+    def __init__(self, num_labels, length=120, width=6):
         super().__init__()
         self.length = length
-        self.classifier = GruHead(6, num_labels)
+        self.classifier = GruHead(width, num_labels)
 
     def forward(self, imu_values, labels=None, **kwargs):
         return _classified(self.classifier(imu_values), labels)
@@ -143,19 +148,6 @@ def with_head(model, activities, head="linear"):
     return made
 
 
-class LabelledWindows(torch.utils.data.Dataset):
-    """Normalised windows and class numbers in memory."""
-
-    def __init__(self, imu_values, labels):
-        self.imu_values, self.labels = imu_values, labels
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, index):
-        return {"imu_values": self.imu_values[index], "labels": self.labels[index]}
-
-
 def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rate=None, description="classifier"):
     """Train a classifier, and the encoder below it, on labelled windows.
 
@@ -180,14 +172,18 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
     ModelError
         If the windows have another shape, NaN, or units that are obviously wrong, or the labels are not theirs.
     """
-    values, numbers = _values(model, imu), _class_numbers(labels, len(imu), model.classifier.out.out_features)
+    numbers = _class_numbers(labels, len(imu), model.classifier.out.out_features)
+    return train(model, _values(model, imu), numbers, settings, folder, seed, encoder_learning_rate, description)
+
+
+def train(model, values, labels, settings, folder, seed, encoder_learning_rate, description):
+    """:func:`fine_tune` on tensors as the model reads them, (N, T, F) and (N,), which nobody checks."""
     rates = {}
     if encoder_learning_rate is not None:
         model.limu_bert.requires_grad_(encoder_learning_rate > 0)
         rates["limu_bert"] = encoder_learning_rate
-    history = training.fit(
-        model, LabelledWindows(values, numbers), folder, settings, seed, groups=rates, description=description
-    )
+    data = [{"imu_values": window, "labels": label} for window, label in zip(values, labels, strict=True)]
+    history = training.fit(model, data, folder, settings, seed, groups=rates, description=description)
     _settle(model.eval(), values)
     return history
 
@@ -200,10 +196,14 @@ def _settle(model, values, batch_size=256):
         model.classifier.settle(torch.cat(parts))
 
 
-@torch.inference_mode()
 def classify(model, imu, batch_size=256):
     """Class number of each window (N, 120, 6) in SI units: (N,) array. Raises as :func:`fine_tune`."""
-    values = _values(model, imu)
+    return predict(model, _values(model, imu), batch_size)
+
+
+@torch.inference_mode()
+def predict(model, values, batch_size=256):
+    """:func:`classify` of a tensor as the model reads it, (N, T, F)."""
     model.eval()
     device = next(model.parameters()).device
     return np.concatenate([model(part.to(device)).logits.argmax(-1).cpu().numpy() for part in values.split(batch_size)])

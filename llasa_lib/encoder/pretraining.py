@@ -7,23 +7,7 @@ from torch import nn
 from llasa_lib import signals, training
 from llasa_lib.encoder.masking import choose_hidden, mask_spans
 from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining
-from llasa_lib.encoder.windows import check_windows, normalise
-
-
-class PretrainingWindows(torch.utils.data.Dataset):
-    """Normalised windows in memory, as the trainer wants them. Batches are indexed at once."""
-
-    def __init__(self, imu_values):
-        self.imu_values = imu_values
-
-    def __len__(self):
-        return len(self.imu_values)
-
-    def __getitem__(self, index):
-        return {"imu_values": self.imu_values[index]}
-
-    def __getitems__(self, indices):
-        return [{"imu_values": self.imu_values[index]} for index in indices]
+from llasa_lib.encoder.windows import normalise
 
 
 class MaskedPretraining(nn.Module):
@@ -84,7 +68,7 @@ def pretrain(windows, settings, folder, seed=0, config=None, keep=False):
     """
     config = config or LimuBertConfig()
     imu = windows if isinstance(windows, np.ndarray | torch.Tensor) else signals.to_array(windows)
-    values = torch.from_numpy(normalise(check_windows(imu, config.max_position_embeddings)))
+    values = torch.from_numpy(normalise(signals.check_windows(imu, config.max_position_embeddings)))
     torch.manual_seed(seed)
     model = LimuBertForPreTraining(config)
     model.limu_bert.input.fit(values)
@@ -93,7 +77,7 @@ def pretrain(windows, settings, folder, seed=0, config=None, keep=False):
         model.compile(backend=settings.compile)  # in place: names of weights and checkpoints stay
     history = training.fit(
         masked,
-        PretrainingWindows(values),
+        [{"imu_values": window} for window in values],
         folder,
         settings,
         seed,
@@ -124,7 +108,7 @@ def embed(model, imu, batch_size=256, reduce=None):
         If the windows have another shape, NaN, or units that are obviously wrong.
     """
     encoder = getattr(model, "limu_bert", model)
-    values = torch.from_numpy(normalise(check_windows(imu, encoder.config.max_position_embeddings)))
+    values = torch.from_numpy(normalise(signals.check_windows(imu, encoder.config.max_position_embeddings)))
     was_training = encoder.training
     encoder.eval()
     parts = [

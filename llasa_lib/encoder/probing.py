@@ -42,7 +42,7 @@ def _probe(regularisation=1.0, seed=0):
     )
 
 
-def probe_across_people(embeddings, activities, subjects, folds=7):
+def probe_across_people(embeddings, activities, subjects, folds=4):
     """Macro-F1 of the linear probe when everybody is judged by a probe that was fitted to others.
 
     A few validation people make a noisy judge. This one needs no test people either, and asks all the rest.

@@ -7,36 +7,27 @@ import torch
 from llasa_lib import files
 from llasa_lib.errors import ModelError
 
-NAMES = {
-    "transformer.embed.lin.weight": "limu_bert.embeddings.projection.weight",
-    "transformer.embed.lin.bias": "limu_bert.embeddings.projection.bias",
-    "transformer.embed.pos_embed.weight": "limu_bert.embeddings.position_embeddings.weight",
-    "transformer.embed.norm.gamma": "limu_bert.embeddings.norm.weight",
-    "transformer.embed.norm.beta": "limu_bert.embeddings.norm.bias",
-    "transformer.attn.proj_q.weight": "limu_bert.blocks.0.attention.query.weight",
-    "transformer.attn.proj_q.bias": "limu_bert.blocks.0.attention.query.bias",
-    "transformer.attn.proj_k.weight": "limu_bert.blocks.0.attention.key.weight",
-    "transformer.attn.proj_k.bias": "limu_bert.blocks.0.attention.key.bias",
-    "transformer.attn.proj_v.weight": "limu_bert.blocks.0.attention.value.weight",
-    "transformer.attn.proj_v.bias": "limu_bert.blocks.0.attention.value.bias",
-    "transformer.proj.weight": "limu_bert.blocks.0.output.weight",
-    "transformer.proj.bias": "limu_bert.blocks.0.output.bias",
-    "transformer.norm1.gamma": "limu_bert.blocks.0.norm1.weight",
-    "transformer.norm1.beta": "limu_bert.blocks.0.norm1.bias",
-    "transformer.pwff.fc1.weight": "limu_bert.blocks.0.fc1.weight",
-    "transformer.pwff.fc1.bias": "limu_bert.blocks.0.fc1.bias",
-    "transformer.pwff.fc2.weight": "limu_bert.blocks.0.fc2.weight",
-    "transformer.pwff.fc2.bias": "limu_bert.blocks.0.fc2.bias",
-    "transformer.norm2.gamma": "limu_bert.blocks.0.norm2.weight",
-    "transformer.norm2.beta": "limu_bert.blocks.0.norm2.bias",
-    "fc.weight": "fc.weight",
-    "fc.bias": "fc.bias",
-    "linear.weight": "head.dense.weight",
-    "linear.bias": "head.dense.bias",
-    "norm.gamma": "head.norm.weight",
-    "norm.beta": "head.norm.bias",
-    "decoder.weight": "head.decoder.weight",
-    "decoder.bias": "head.decoder.bias",
+_LAYERS = {
+    "transformer.embed.lin": "limu_bert.embeddings.projection",
+    "transformer.embed.norm": "limu_bert.embeddings.norm",
+    "transformer.attn.proj_q": "limu_bert.blocks.0.attention.query",
+    "transformer.attn.proj_k": "limu_bert.blocks.0.attention.key",
+    "transformer.attn.proj_v": "limu_bert.blocks.0.attention.value",
+    "transformer.proj": "limu_bert.blocks.0.output",
+    "transformer.norm1": "limu_bert.blocks.0.norm1",
+    "transformer.pwff.fc1": "limu_bert.blocks.0.fc1",
+    "transformer.pwff.fc2": "limu_bert.blocks.0.fc2",
+    "transformer.norm2": "limu_bert.blocks.0.norm2",
+    "fc": "fc",
+    "linear": "head.dense",
+    "norm": "head.norm",
+    "decoder": "head.decoder",
+}
+_NORM, _LINEAR = {"gamma": "weight", "beta": "bias"}, {"weight": "weight", "bias": "bias"}
+NAMES = {"transformer.embed.pos_embed.weight": "limu_bert.embeddings.position_embeddings.weight"} | {
+    f"{theirs}.{part}": f"{ours}.{name}"
+    for theirs, ours in _LAYERS.items()
+    for part, name in (_NORM if "norm" in theirs else _LINEAR).items()
 }
 """Tensor names of the published checkpoints, and the same tensors' names here."""
 

@@ -1,20 +1,19 @@
 """Are the answers true? Every checkable claim of an answer, held against the samples."""
 
 import numpy as np
-import torch
 
-from .. import captions, signals
-from .answering import answers
+from .. import signals, verification
 
 
-@torch.inference_mode()
-def check_answers(model, processor, corpus, batch_size=32, max_new_tokens=64, progress=False):
-    """Ask a corpus' own questions and count what of the answers holds.
+def check_answers(corpus, answers):
+    """Count what of the answers to a corpus' own questions holds.
 
     Parameters
     ----------
     corpus : datasets.Dataset
-        Windows with ``questions`` (:func:`questions.make_corpus`), best of people nobody trained on.
+        N windows with ``questions`` (:func:`questions.make_corpus`), best of people nobody trained on.
+    answers : list of N lists of str
+        To each question of each window, as :func:`model.answers` gives them.
 
     Returns
     -------
@@ -23,26 +22,20 @@ def check_answers(model, processor, corpus, batch_size=32, max_new_tokens=64, pr
         ``claims``, ``supported``, ``contradicted`` and ``not checkable`` (numbers of claims), and ``share``: supported
         among the checkable ones, NaN without any.
     """
-    imu, asked = signals.to_array(corpus), {}
-    for row, pairs in enumerate(corpus["questions"]):
-        for pair in pairs:
-            asked.setdefault(pair["kind"], []).append((row, pair["question"], pair["answer"]))
+    kinds = {}
+    for window, pairs, texts in zip(signals.to_array(corpus), corpus["questions"], answers, strict=True):
+        for pair, text in zip(pairs, texts, strict=True):
+            verdicts = [claim.holds for claim in verification.verify(text, window)]
+            kinds.setdefault(pair["kind"], []).append((text == pair["answer"], verdicts))
     rows = []
-    for kind, items in asked.items():
-        windows = imu[[row for row, _, _ in items]]
-        # The activity is told from the sensor alone: see asking.ask_windows.
-        notes = processor.notes and kind != "recognition"
-        texts = answers(
-            model, processor, windows, [q for _, q, _ in items], batch_size, max_new_tokens, progress, notes=notes
-        )
-        verdicts = [claim.holds for pair in zip(texts, windows, strict=True) for claim in captions.verify(*pair)]
+    for kind, items in kinds.items():
+        verdicts = [holds for _, claims in items for holds in claims]
         supported, contradicted = verdicts.count(True), verdicts.count(False)
-        same = [text == answer for text, (_, _, answer) in zip(texts, items, strict=True)]
         rows.append(
             {
                 "kind": kind,
                 "questions": len(items),
-                "as in the corpus": float(np.mean(same)),
+                "as in the corpus": float(np.mean([same for same, _ in items])),
                 "claims": len(verdicts),
                 "supported": supported,
                 "contradicted": contradicted,

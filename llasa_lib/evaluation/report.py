@@ -10,6 +10,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from .. import files
 from ..errors import ArtifactError
 
+UNCLEAR = "unclear"
+
 
 def macro_f1(true, predicted):
     """Mean F1 over the activities that occur in ``true``.
@@ -20,8 +22,8 @@ def macro_f1(true, predicted):
     return float(f1_score(true, predicted, labels=sorted(set(true)), average="macro", zero_division=0))
 
 
-def bootstrap_interval(true, predicted, subjects, score=macro_f1, draws=2000, seed=0, level=0.95):
-    """Percentile interval of a score by resampling *subjects*.
+def bootstrap_interval(true, predicted, subjects, draws=2000, seed=0, level=0.95):
+    """Percentile interval of macro-F1 by resampling *subjects*.
 
     Windows of one person resemble each other, so a bootstrap over windows would claim too much.
 
@@ -29,15 +31,33 @@ def bootstrap_interval(true, predicted, subjects, score=macro_f1, draws=2000, se
     -------
     (float, float)
     """
-    rng = np.random.default_rng(seed)
-    true, predicted, subjects = map(np.asarray, (true, predicted, subjects))
-    rows = [np.flatnonzero(subjects == subject) for subject in np.unique(subjects)]
-    values = []
-    for _ in range(draws):
-        drawn = np.concatenate([rows[n] for n in rng.integers(len(rows), size=len(rows))])
-        values.append(score(true[drawn], predicted[drawn]))
+    values = _macro_f1_of(_draw_people(_counts(true, predicted, subjects), draws, seed))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _counts(true, predicted, subjects):
+    """Confusion matrices (people, K, K + 1) of the K activities that occur; the last column is for any other name."""
+    names, rows = np.unique(true, return_inverse=True)
+    people, persons = np.unique(subjects, return_inverse=True)
+    columns = {name: n for n, name in enumerate(names)}
+    counts = np.zeros((len(people), len(names), len(names) + 1), dtype=int)
+    np.add.at(counts, (persons, rows, [columns.get(name, len(names)) for name in predicted]), 1)
+    return counts
+
+
+def _draw_people(counts, draws, seed):
+    """Confusion matrices (draws, K, K + 1) of as many people as there are, drawn with replacement."""
+    people = len(counts)
+    drawn = np.random.default_rng(seed).integers(people, size=(draws, people))
+    times = np.stack([np.bincount(row, minlength=people) for row in drawn])  # (draws, people)
+    return np.tensordot(times, counts, axes=1)
+
+
+def _macro_f1_of(counts):
+    """:func:`macro_f1` of each of D confusion matrices: (D, K, K + 1) -> (D,)."""
+    hits, there, said = np.diagonal(counts, axis1=1, axis2=2), counts.sum(2), counts[:, :, :-1].sum(1)
+    return (2 * hits / np.maximum(there + said, 1)).sum(1, where=there > 0) / (there > 0).sum(1)
 
 
 @dataclass
@@ -61,7 +81,7 @@ class System:
             accuracy=float(accuracy_score(true, predicted)),
             macro_f1=macro_f1(true, predicted),
             interval=bootstrap_interval(true, predicted, subjects, draws=draws, seed=seed),
-            unclear=float(np.mean(np.asarray(predicted) == "unclear")),
+            unclear=float(np.mean(np.asarray(predicted) == UNCLEAR)),
             predicted=list(predicted),
         )
 
@@ -70,7 +90,8 @@ class System:
 class Report:
     """The test on unseen subjects.
 
-    ``print(report)`` gives the table, :meth:`plot` the figure, :meth:`save` and :meth:`load` a JSON file.
+    ``print(report)`` gives the table, :meth:`plot` the figure, :meth:`save` and :meth:`load` a JSON file. ``examples``
+    holds the model's answer to every window, and ``scores``, the log-probabilities of the activities' sentences.
     """
 
     profile: str
@@ -90,19 +111,6 @@ class Report:
         """Activities in the test set, in a fixed order."""
         return sorted(set(self.true))
 
-    def rows(self):
-        """The table as a list of dicts."""
-        return [
-            {
-                "system": s.name,
-                "accuracy": s.accuracy,
-                "macro-F1": s.macro_f1,
-                "95 % interval": f"{s.interval[0]:.3f}-{s.interval[1]:.3f}",
-                "unclear": s.unclear,
-            }
-            for s in self.systems
-        ]
-
     def __str__(self):
         head = f"{len(self.true)} windows of {len(set(self.subjects))} unseen subjects, profile {self.profile}"
         width = max(len(s.name) for s in self.systems)
@@ -116,7 +124,7 @@ class Report:
 
     def confusion(self, name):
         """Confusion matrix of one system: rows true, columns predicted, the last column "unclear"."""
-        labels = [*self.activities, "unclear"]
+        labels = [*self.activities, UNCLEAR]
         return confusion_matrix(self.true, self[name].predicted, labels=labels)[:-1], labels
 
     def per_subject(self, name):

@@ -1,17 +1,44 @@
 """The whole test: the model two ways, its sensor unplugged, and the baselines, all on the same windows."""
 
+import re
+
 import numpy as np
 import torch
 
 from .. import profiles, questions, signals
-from ..model import nearest_words, read_once, word_targets
-from .answering import answers, best, parse_activity, score_activities
-from .report import Report, System, macro_f1
+from ..model import answers_and_scores, nearest_words, read_once, score_activities, word_targets
+from .report import UNCLEAR, Report, System, macro_f1
 
 GENERATED = "LLaSA, generated answer"
 SCORED = "LLaSA, log-probability"
 ZEROED = "LLaSA, sensor zeroed"
 MIRRORED = "LLaSA, mirrored rooms"
+# A name right behind one of these is ruled out, not named: "not walking", "rather than sitting", "isn't really lying".
+_NEGATION = r"(?:\b(?:not|no|never|neither|nor|without|rather than|instead of)|n['’]t)\s+(?:\w+\s+)?"
+
+
+def parse_activity(answer, activities):
+    """The one activity an answer names, or ``"unclear"`` when it names none or several; "not walking" names none.
+
+    Parameters
+    ----------
+    answer : str
+    activities : list of str
+
+    Returns
+    -------
+    str
+    """
+    text = answer.lower()
+    for name in activities:
+        text = re.sub(rf"{_NEGATION}{re.escape(name)}\b", "", text)
+    found = {name for name in activities if re.search(rf"\b{re.escape(name)}\b", text)}
+    return found.pop() if len(found) == 1 else UNCLEAR
+
+
+def best(scores, activities):
+    """Name of the highest-scoring activity per window: (N, K) -> list of str."""
+    return [activities[n] for n in np.argmax(scores, axis=1)]
 
 
 def zeroed(windows):
@@ -23,7 +50,8 @@ def validate(model, processor, windows, settings):
     """Score a model on validation windows by log-probability: ``{"accuracy", "macro-F1", "windows"}``."""
     imu, true = signals.to_array(windows), list(windows["activity"])
     activities = sorted(set(true))
-    predicted = best(score_activities(model, processor, imu, activities, settings.batch_size), activities)
+    scores = score_activities(model, processor, imu, activities, batch_size=settings.batch_size, progress=True)
+    predicted = best(scores, activities)
     return {
         "accuracy": float(np.mean(np.array(predicted) == np.array(true))),
         "macro-F1": macro_f1(true, predicted),
@@ -67,17 +95,20 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
         windows = windows.select(np.linspace(0, len(windows) - 1, settings.windows).astype(int))
     imu, true, subjects = signals.to_array(windows), list(windows["activity"]), list(windows["subject"])
     activities = sorted(set(true))
-    size = settings.batch_size
-    texts = answers(model, processor, imu, questions.RECOGNITION_QUESTION, size, settings.max_new_tokens)
+    sentences = [questions.recognition_answer(activity) for activity in activities]
+    options = {"batch_size": settings.batch_size, "progress": True}
+    texts, scores = answers_and_scores(
+        model, processor, imu, questions.RECOGNITION_QUESTION, sentences, settings.max_new_tokens, **options
+    )
 
-    def scored(sensor, plugged=True):
-        return best(score_activities(model, processor, sensor, activities, size, check_units=plugged), activities)
+    def scored(sensor, **reading):
+        return best(score_activities(model, processor, sensor, activities, **options, **reading), activities)
 
     predictions = [
-        (SCORED, "model", scored(imu)),
+        (SCORED, "model", best(scores, activities)),
         (GENERATED, "model", [parse_activity(text, activities) for text in texts]),
         # Every zeroed window is the same window: one is enough to know the answer to all.
-        (ZEROED, "control", scored(zeroed(imu[:1]), plugged=False) * len(imu)),
+        (ZEROED, "control", scored(zeroed(imu[:1]), check_units=False) * len(imu)),
         # People climb alike in every building; a model that fails here has learned how one staircase winds.
         (MIRRORED, "control", scored(signals.mirror(imu, signals.level_axis(imu)))),
     ]
@@ -87,7 +118,6 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
         System.score(name, kind, true, predicted, subjects, settings.bootstrap, seed)
         for name, kind, predicted in predictions
     ]
-    examples = [
-        {"row": row, "subject": subjects[row], "activity": true[row], "answer": texts[row]} for row in range(len(texts))
-    ]
+    columns = {"subject": subjects, "activity": true, "answer": texts, "scores": scores.tolist()}
+    examples = [{"row": row, **{name: values[row] for name, values in columns.items()}} for row in range(len(imu))]
     return Report(profile=profile, true=true, subjects=subjects, systems=systems, examples=examples)

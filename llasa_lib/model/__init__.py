@@ -19,23 +19,18 @@ from llasa_lib.model.alignment import (
     align,
     alignment_samples,
     build,
+    contrastive_loss,
     nearest_words,
     step_seconds,
     warm_up,
-    word_loss,
     word_targets,
 )
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.conversations import Conversations, collate, read_once
-from llasa_lib.model.modeling import (
-    LlasaForConditionalGeneration,
-    LlasaModel,
-    LlasaOutput,
-    LlasaPreTrainedModel,
-    freeze_mask_token,
-)
+from llasa_lib.model.generation import answers, answers_and_scores, score_activities, score_sentences
+from llasa_lib.model.modeling import LlasaForConditionalGeneration, freeze_mask_token
 from llasa_lib.model.pipelines import ImuTextToTextPipeline
-from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_notes
+from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_measurements
 from llasa_lib.model.projectors import LlasaProjector
 from llasa_lib.model.storing import load, save
 
@@ -48,23 +43,24 @@ __all__ = [
     "ImuTextToTextPipeline",
     "LlasaConfig",
     "LlasaForConditionalGeneration",
-    "LlasaModel",
-    "LlasaOutput",
-    "LlasaPreTrainedModel",
     "LlasaProcessor",
     "LlasaProjector",
     "align",
     "alignment_samples",
+    "answers",
+    "answers_and_scores",
     "build",
     "collate",
+    "contrastive_loss",
     "freeze_mask_token",
     "load",
     "nearest_words",
     "read_once",
     "save",
+    "score_activities",
+    "score_sentences",
     "step_seconds",
     "warm_up",
-    "with_notes",
-    "word_loss",
+    "with_measurements",
     "word_targets",
 ]

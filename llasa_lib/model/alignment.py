@@ -53,6 +53,7 @@ def build(
     standardise=False,
     seed=0,
     projector="mlp2x_gelu",
+    loaded=None,
 ):
     """Fresh model and processor for a profile's language model; the statistics are fitted on training windows.
 
@@ -61,12 +62,15 @@ def build(
     imu_encoder : encoder.LimuBertModel
     train_imu : (N, T, 6) array, SI units
     language_model : profiles.LanguageModel
+    loaded : (transformers.PreTrainedModel, tokenizer), optional
+        What :func:`language_models.load` makes of ``language_model``, where it was loaded before. Several models may
+        share it, as long as none of them trains it.
 
     Returns
     -------
     (LlasaForConditionalGeneration, LlasaProcessor)
     """
-    text_model, tokenizer = language_models.load(
+    text_model, tokenizer = loaded or language_models.load(
         language_model.name, chat=language_model.chat, quantize=language_model.quantize
     )
     if not language_model.quantize and processes.count() == 1:  # a launcher's engine places the model itself
@@ -115,7 +119,7 @@ def nearest_words(model, targets, **sensor):
     return nn.functional.normalize(tokens.mean(1).float(), dim=-1) @ targets.to(tokens.device).T
 
 
-def word_loss(tokens, targets, wanted, temperature=0.1):
+def contrastive_loss(tokens, targets, activity_labels, temperature=0.1):
     """Contrastive loss: a window's soft tokens should lie nearer to its activity's words than to the others'.
 
     Half of it asks this of every single token, half of their mean. Of the mean alone, a language model can read little:
@@ -127,7 +131,7 @@ def word_loss(tokens, targets, wanted, temperature=0.1):
         Soft tokens of M windows.
     targets : (K, H) tensor
         Of :func:`word_targets`.
-    wanted : (M,) long tensor
+    activity_labels : (M,) long tensor
         Which of the K activities each window is.
     temperature : float
         Of the softmax over activities.
@@ -139,11 +143,13 @@ def word_loss(tokens, targets, wanted, temperature=0.1):
     targets = targets.to(tokens.device)
     each = nn.functional.normalize(tokens.float(), dim=-1) @ targets.T  # (M, S, K)
     mean = nn.functional.normalize(tokens.float().mean(1), dim=-1) @ targets.T  # (M, K)
-    single = nn.functional.cross_entropy(each.flatten(0, 1) / temperature, wanted.repeat_interleave(each.shape[1]))
-    return (single + nn.functional.cross_entropy(mean / temperature, wanted)) / 2
+    single = nn.functional.cross_entropy(
+        each.flatten(0, 1) / temperature, activity_labels.repeat_interleave(each.shape[1])
+    )
+    return (single + nn.functional.cross_entropy(mean / temperature, activity_labels)) / 2
 
 
-class _WordsInSight(nn.Module):
+class _WithContrastiveLoss(nn.Module):
     """The model in training, its own loss and the words' loss added up.
 
     Without it, alignment bends the projector to the training people within a few steps, and forgets what the warm-up
@@ -155,11 +161,11 @@ class _WordsInSight(nn.Module):
         self.llasa, self.weight = llasa, weight
         self.register_buffer("targets", targets, persistent=False)
 
-    def forward(self, wanted=None, share=1.0, **inputs):
+    def forward(self, activity_labels=None, share=1.0, **inputs):
         """``share``: how much of the batch this process has; the words' loss is a mean over all of it."""
         output = self.llasa(**inputs)
-        if wanted is not None and output.loss is not None:
-            words = word_loss(output.imu_hidden_states, self.targets, wanted)
+        if activity_labels is not None and output.loss is not None:
+            words = contrastive_loss(output.imu_hidden_states, self.targets, activity_labels)
             output.loss = output.loss + self.weight * share * words
         return output
 
@@ -192,11 +198,11 @@ def warm_up(model, processor, corpus, settings, seed, sensor=None):
     Returns
     -------
     list of float
-        Mean :func:`word_loss` of every pass.
+        Mean :func:`contrastive_loss` of every pass.
     """
     if not settings.warm_up_epochs:
         return []
-    _, targets, wanted = _targets(model, processor, corpus)
+    _, targets, activity_labels = _targets(model, processor, corpus)
     training.freeze(model)
     sensor = sensor or read_once(model, processor, signals.to_array(corpus))
     projector = model.model.projector.requires_grad_(True)
@@ -209,18 +215,18 @@ def warm_up(model, processor, corpus, settings, seed, sensor=None):
     hidden = None if processes.is_main() else True
     for _ in tqdm(range(settings.warm_up_epochs), desc="warm-up", unit="pass", disable=hidden):
         total = 0.0
-        for rows in torch.randperm(len(wanted), generator=generator).split(64):
+        for rows in torch.randperm(len(activity_labels), generator=generator).split(64):
             inputs = {name: values[rows].to(model.device) for name, values in sensor.items()}
-            loss = word_loss(model.get_imu_features(**inputs), targets, wanted[rows].to(model.device))
+            loss = contrastive_loss(model.get_imu_features(**inputs), targets, activity_labels[rows].to(model.device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.item() * len(rows)
-        losses.append(total / len(wanted))
+        losses.append(total / len(activity_labels))
     return losses
 
 
-def step_seconds(model, processor, corpus, batch_size, seed, repeats=3):
+def step_seconds(model, processor, corpus, batch_size, seed, repeats=2):
     """Seconds of a projector's step through the frozen language model, median of ``repeats`` after a first one.
 
     Parameters
@@ -245,7 +251,7 @@ def step_seconds(model, processor, corpus, batch_size, seed, repeats=3):
     return statistics.median(seconds[1:])
 
 
-def align(model, processor, corpus, settings, folder, seed, epochs=None, caption_share=None, keep=False):
+def align(model, processor, corpus, settings, folder, seed, keep=False, sensor=None):
     """Train the projector in front of the frozen encoder and the frozen language model (chapter 4).
 
     Parameters
@@ -256,34 +262,32 @@ def align(model, processor, corpus, settings, folder, seed, epochs=None, caption
     settings : profiles.Align
     folder : path
         For checkpoints while the run lasts.
-    epochs, caption_share : float, optional
-        Instead of the profile's.
     keep : bool
         See :func:`training.fit`.
+    sensor : dict of tensors, optional
+        Of :func:`read_once`, if it is at hand already.
 
     Returns
     -------
     list of dict
         The loss curve, see :func:`training.fit`.
     """
-    epochs = settings.epochs if epochs is None else epochs
-    share = settings.caption_share if caption_share is None else caption_share
     training.freeze(model)
-    sensor = read_once(model, processor, signals.to_array(corpus))
+    sensor = sensor or read_once(model, processor, signals.to_array(corpus))
     # An interrupted run does this again: it takes seconds, and a checkpoint then replaces what it made.
     warm_up(model, processor, corpus, settings, seed, sensor)
-    samples = alignment_samples(corpus, epochs, share, seed)
+    samples = alignment_samples(corpus, settings.epochs, settings.caption_share, seed)
     model.model.projector.requires_grad_(True)
     groups = {}
     if settings.encoder_learning_rate:
         model.model.thaw_encoder()
         sensor = read_once(model, processor, signals.to_array(corpus))
         groups["model.encoder"] = settings.encoder_learning_rate
-    model.config.activities, targets, wanted = _targets(model, processor, corpus)
-    weight = settings.word_weight / settings.accumulate
+    model.config.activities, targets, activity_labels = _targets(model, processor, corpus)
+    weight = settings.contrastive_weight / settings.accumulate
     return training.fit(
-        _WordsInSight(model, targets, weight) if weight else model,
-        Conversations(processor, sensor, samples, settings.batch_size, seed, wanted if weight else None),
+        _WithContrastiveLoss(model, targets, weight) if weight else model,
+        Conversations(processor, sensor, samples, settings.batch_size, seed, activity_labels if weight else None),
         folder,
         settings,
         seed,

@@ -69,9 +69,9 @@ def find(folder):
     if not (folder / NOTE).exists():
         # Without a note the base came from the hub: a neighbour would be another model.
         return found[0] if not named or Path(named).is_absolute() or _is_model(named) else named
-    wanted = json.loads((folder / NOTE).read_text(encoding="utf-8"))["fingerprint"]
+    trained_on = json.loads((folder / NOTE).read_text(encoding="utf-8"))["fingerprint"]
     for base in found:
-        if fingerprint(base) == wanted:
+        if fingerprint(base) == trained_on:
             return base
     raise ModelError(
         f"The adapter in {folder} was trained on another model than the one in {found[0]}, which was made anew since "

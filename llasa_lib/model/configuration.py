@@ -39,6 +39,7 @@ class LlasaConfig(PreTrainedConfig):
     """
 
     model_type = "llasa"
+    keys_to_ignore_at_inference = ["past_key_values", "imu_hidden_states"]  # noqa: RUF012 - the base class declares it so
     sub_configs_defaults = {  # noqa: RUF012 - the base class declares it so
         "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="limu_bert"),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),

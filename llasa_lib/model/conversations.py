@@ -5,7 +5,7 @@ import torch
 from llasa_lib import encoder, training
 from llasa_lib.model.processing import IGNORE
 
-SENSOR = ("imu_values", "imu_states", "imu_summary")
+_PADDED = {"input_ids", "labels"}
 
 
 def read_once(model, processor, imu):
@@ -40,13 +40,14 @@ class Conversations(torch.utils.data.Dataset):
         Row of the window, and what is said about it.
     batch_size, seed : int
         For the order: batches of similar length, see :func:`training.order_by_length`.
-    wanted : (N,) long tensor, optional
-        The activity of each window, for :func:`word_loss`.
+    activity_labels : (N,) long tensor, optional
+        The activity of each window, for :func:`contrastive_loss`.
     """
 
-    def __init__(self, processor, imu, samples, batch_size, seed, wanted=None):
-        self.wanted = wanted
-        self.sensor = imu if isinstance(imu, dict) else dict(processor.feature_extractor(imu))
+    def __init__(self, processor, imu, samples, batch_size, seed, activity_labels=None):
+        self.windows = imu if isinstance(imu, dict) else dict(processor.feature_extractor(imu))
+        if activity_labels is not None:
+            self.windows = {**self.windows, "activity_labels": activity_labels}
         ready = [(row, processor.conversation(turns)) for row, turns in samples]
         order = training.order_by_length([len(tokens["input_ids"]) for _, tokens in ready], batch_size, seed)
         self.samples = [ready[n] for n in order]
@@ -56,8 +57,7 @@ class Conversations(torch.utils.data.Dataset):
 
     def __getitem__(self, n):
         row, tokens = self.samples[n]
-        sensor = {name: values[row] for name, values in self.sensor.items()}
-        return {**tokens, **sensor, **({} if self.wanted is None else {"wanted": self.wanted[row]})}
+        return {**tokens, **{name: values[row] for name, values in self.windows.items()}}
 
 
 def collate(batch, pad_token_id):
@@ -72,5 +72,5 @@ def collate(batch, pad_token_id):
         "input_ids": torch.tensor([padded(sample["input_ids"], pad_token_id) for sample in batch]),
         "labels": torch.tensor([padded(sample["labels"], IGNORE) for sample in batch]),
         "attention_mask": torch.tensor([[1] * n + [0] * (longest - n) for n in lengths]),
-        **{name: torch.stack([sample[name] for sample in batch]) for name in (*SENSOR, "wanted") if name in batch[0]},
+        **{name: torch.stack([sample[name] for sample in batch]) for name in batch[0].keys() - _PADDED},
     }

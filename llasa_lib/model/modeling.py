@@ -16,8 +16,9 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
-from transformers.utils import ModelOutput
+from transformers.utils import can_return_tuple
 
 from llasa_lib.errors import ModelError
 from llasa_lib.model.configuration import LlasaConfig
@@ -30,17 +31,20 @@ WINDOW_INPUTS = ("imu_values", "imu_summary", "imu_states")
 
 
 @dataclass
-class LlasaOutput(ModelOutput):
+class LlasaModelOutput(BaseModelOutputWithPast):
+    """Output of :class:`LlasaModel`, with ``imu_hidden_states`` (M, tokens, H), the soft tokens of the windows."""
+
+    imu_hidden_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class LlasaOutput(CausalLMOutputWithPast):
     """Output of :class:`LlasaForConditionalGeneration`.
 
-    ``loss`` () when labels are given; ``logits`` (B, L, V) when they are not; ``imu_hidden_states`` (M, tokens, H).
+    ``loss`` () when labels are given; ``logits`` (B, L, V) when they are not, or where they are asked for beside them;
+    ``imu_hidden_states`` (M, tokens, H).
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    past_key_values: object | None = None
-    hidden_states: tuple | None = None
-    attentions: tuple | None = None
     imu_hidden_states: torch.FloatTensor | None = None
 
 
@@ -117,6 +121,7 @@ class LlasaModel(LlasaPreTrainedModel):
     def projector_dtype(self):
         return next(self.projector.parameters()).dtype
 
+    @can_return_tuple
     def forward(
         self,
         input_ids=None,
@@ -165,7 +170,13 @@ class LlasaModel(LlasaPreTrainedModel):
             past_key_values=past_key_values,
             **kwargs,
         )
-        return outputs, features
+        return LlasaModelOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            imu_hidden_states=features,
+        )
 
 
 def freeze_mask_token(encoder):
@@ -296,6 +307,7 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
             logits = torch.tanh(logits / text.final_logit_softcapping) * text.final_logit_softcapping
         return logits
 
+    @can_return_tuple
     def forward(
         self,
         input_ids=None,
@@ -307,9 +319,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         inputs_embeds=None,
         imu_states=None,
         labels=None,
-        logits_to_keep=0,
+        logits_to_keep=None,
         num_items_in_batch=None,
-        return_dict=True,
         **kwargs,
     ):
         """Answer, or learn to.
@@ -322,10 +333,11 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         imu_states : (M, S, E) float, optional
             In place of ``imu_values``: see :meth:`get_imu_features`.
         labels : (B, L) long, optional
-            -100 where nothing is to be learned. Then ``loss`` is returned and no ``logits``: over a vocabulary of
-            49,152 they would cost more memory than the rest of the step.
-        logits_to_keep : int or tensor
+            -100 where nothing is to be learned. Then ``loss`` is returned, and ``logits`` only if ``logits_to_keep`` is
+            given: over a vocabulary of 49,152 they would cost more memory than the rest of the step.
+        logits_to_keep : int or tensor, optional
             Logits of the last so many positions only, 0 for all; or the positions themselves.
+            Default: all without labels, none with.
 
         Returns
         -------
@@ -336,7 +348,7 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         ModelError
             If placeholders and windows do not match, or every label is masked.
         """
-        outputs, features = self.model(
+        outputs = self.model(
             input_ids=input_ids,
             imu_values=imu_values,
             imu_summary=imu_summary,
@@ -349,9 +361,9 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         )
         hidden = outputs.last_hidden_state
         loss = logits = None
-        if labels is None:
-            logits = self.score(slice_logits_to_keep(hidden, logits_to_keep))
-        else:
+        if labels is None or logits_to_keep is not None:
+            logits = self.score(slice_logits_to_keep(hidden, 0 if logits_to_keep is None else logits_to_keep))
+        if labels is not None:
             target = labels[:, 1:]
             taught = target != IGNORE  # position t predicts token t + 1
             if not taught.any():
@@ -359,15 +371,14 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
             scores = self.score(hidden[:, :-1][taught]).float()
             loss = nn.functional.cross_entropy(scores, target[taught], reduction="sum")
             loss = loss / (num_items_in_batch if num_items_in_batch is not None else taught.sum())
-        output = LlasaOutput(
+        return LlasaOutput(
             loss=loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            imu_hidden_states=features,
+            imu_hidden_states=outputs.imu_hidden_states,
         )
-        return output if return_dict else output.to_tuple()
 
     def prepare_inputs_for_generation(
         self,
@@ -413,14 +424,14 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         )
         context, prompt = self.config.context, inputs_tensor.shape[1]
         given = kwargs["input_ids_length"]  # 0 where the prompt comes as vectors: max_length then counts answers only
-        wanted = config.max_length - given
-        if not context or prompt + wanted <= context:
+        asked = config.max_length - given
+        if not context or prompt + asked <= context:
             return config
         if has_default_max_length and config.max_new_tokens is None and prompt < context:
             config.max_length = given + context - prompt  # nobody asked for the default's number of tokens
             return config
         raise ModelError(
-            f"The prompt is {prompt} tokens long and {wanted} more are asked for; the language model's context holds "
+            f"The prompt is {prompt} tokens long and {asked} more are asked for; the language model's context holds "
             f"{context}. Use max_new_tokens={max(context - prompt, 0)} or less, a shorter text or fewer windows."
         )
 

@@ -9,7 +9,6 @@ import torch
 from transformers import AutoModelForImageTextToText, GenerationConfig, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from llasa_lib import questions
 from llasa_lib.errors import ModelError
 from llasa_lib.model.modeling import WINDOW_INPUTS
 
@@ -49,8 +48,8 @@ class ImuTextToTextPipeline(Pipeline):
     ----------
     model, processor : as for any :class:`transformers.Pipeline`
         ``transformers.pipeline`` loads both from one folder or hub id. Of a LoRA adapter's folder it takes the adapter
-        and the processor of its *base*, which knows nothing of ``notes``: load with :func:`llasa_lib.model.load`, and
-        pass in both.
+        and the processor of its *base*, which knows nothing of ``measurements``: load with
+        :func:`llasa_lib.model.load`, and pass in both.
 
     Examples
     --------
@@ -82,10 +81,8 @@ class ImuTextToTextPipeline(Pipeline):
             One question for all windows, one for each, or several about a single window. Of samples that bring their
             own ``"text"``, none.
         batch_size : int
-        notes : bool
-            Put measured values in front of the question. Default: as the model was tuned.
-        check_units : bool
-            See :meth:`ImuFeatureExtractor.__call__`.
+        measurements, check_units
+            See :meth:`LlasaProcessor.__call__`.
         return_full_text : bool
             Put the question in front of the answer. Default: False.
         options : dict
@@ -126,25 +123,20 @@ class ImuTextToTextPipeline(Pipeline):
         windows = [] if one is None else [one] if _is_window(one) else list(one)
         return {"windows": windows, "text": text}
 
-    def _sanitize_parameters(
-        self, notes=None, check_units=None, return_full_text=None, generate_kwargs=None, **generation
-    ):
-        reading = {"notes": notes, "check_units": check_units}
+    def _sanitize_parameters(self, return_full_text=None, generate_kwargs=None, **options):
+        reading = {name: options.pop(name) for name in ("measurements", "check_units") if name in options}
         return (
-            {name: value for name, value in reading.items() if value is not None},
-            {"generate_kwargs": {**(generate_kwargs or {}), **generation}} if generate_kwargs or generation else {},
+            reading,
+            {"generate_kwargs": {**(generate_kwargs or {}), **options}} if generate_kwargs or options else {},
             {} if return_full_text is None else {"return_full_text": return_full_text},
         )
 
-    def preprocess(self, sample, notes=None, check_units=True):
+    def preprocess(self, sample, **reading):
         windows, text = sample["windows"], sample["text"]
-        if notes is None:
-            # The activity is told from the sensor alone, as in training.
-            notes = self.processor.notes and len(windows) == 1 and text != questions.RECOGNITION_QUESTION
         if len(windows) == 1:
-            read = self.processor(imu=windows[0], text=text, check_units=check_units, notes=notes)
+            read = self.processor(imu=windows[0], text=text, **reading)
         else:
-            read = self.processor(imu=[windows] if windows else None, text=[text], check_units=check_units)
+            read = self.processor(imu=[windows] if windows else None, text=[text], **reading)
         # Lists: a batch joins prompts of one row each, but any number of windows.
         windows = {name: [read[name]] if name in read else [] for name in self.feature_extractor.model_input_names}
         return {"input_ids": read["input_ids"], "attention_mask": read["attention_mask"], **windows, "text": text}

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 from transformers import BatchFeature, FeatureExtractionMixin, ProcessorMixin
 
-from llasa_lib import captions, encoder, recordings, signals
+from llasa_lib import captions, encoder, questions, recordings, signals
 from llasa_lib.errors import ModelError
 
 IMU_TOKEN = "<imu>"
 IGNORE = -100  # torch's cross-entropy skips targets with this value
 
 
-def with_notes(question, facts):
+def with_measurements(question, facts):
     """A question with the measured values in front of it.
 
     Parameters
@@ -25,7 +25,7 @@ def with_notes(question, facts):
     -------
     str
     """
-    return f"Measured: {captions.notes(facts)}.\n{question}"
+    return f"Measured: {captions.measurement_line(facts)}.\n{question}"
 
 
 class ImuFeatureExtractor(FeatureExtractionMixin):
@@ -90,7 +90,7 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
             imu = np.concatenate([self.windows(one, check_units) for one in imu])
         imu = np.asarray(imu, dtype=np.float32)
         imu = imu[None] if imu.ndim == 2 else imu
-        return encoder.check_windows(imu, length=self.length, units=check_units)
+        return signals.check_windows(imu, length=self.length, units=check_units)
 
 
 def _is_grouped(imu):
@@ -111,8 +111,8 @@ class LlasaProcessor(ProcessorMixin):
         Gets ``<imu>`` as an extra special token.
     tokens_per_window : int
         How many soft tokens stand for one window (:attr:`LlasaConfig.tokens_per_window`).
-    notes : bool
-        Whether the model was tuned with measured values in the prompt (:func:`with_notes`).
+    measurements : bool
+        Whether the model was tuned with measured values in the prompt (:func:`with_measurements`).
 
     Examples
     --------
@@ -122,13 +122,19 @@ class LlasaProcessor(ProcessorMixin):
     """
 
     def __init__(
-        self, feature_extractor=None, tokenizer=None, tokens_per_window=120, notes=False, chat_template=None, **kwargs
+        self,
+        feature_extractor=None,
+        tokenizer=None,
+        tokens_per_window=120,
+        measurements=False,
+        chat_template=None,
+        **kwargs,
     ):
         if IMU_TOKEN not in tokenizer.get_vocab():
             tokenizer.add_special_tokens({"additional_special_tokens": [IMU_TOKEN]})
         tokenizer.padding_side = "left"  # generation continues at the right end
         self.tokens_per_window = tokens_per_window
-        self.notes = notes
+        self.measurements = measurements
         self.imu_token = IMU_TOKEN
         self.imu_token_id = tokenizer.convert_tokens_to_ids(IMU_TOKEN)
         super().__init__(feature_extractor, tokenizer, chat_template=chat_template or tokenizer.chat_template)
@@ -152,7 +158,7 @@ class LlasaProcessor(ProcessorMixin):
     def _expand(self, text):
         return text.replace(IMU_TOKEN, IMU_TOKEN * self.tokens_per_window)
 
-    def __call__(self, imu=None, text=None, return_tensors="pt", check_units=True, notes=False):
+    def __call__(self, imu=None, text=None, return_tensors="pt", check_units=True, measurements="auto"):
         """Windows and questions -> model inputs.
 
         Parameters
@@ -165,8 +171,10 @@ class LlasaProcessor(ProcessorMixin):
             A text that holds ``<imu>`` itself is taken as a finished prompt.
         check_units : bool
             See :meth:`ImuFeatureExtractor.__call__`.
-        notes : bool
-            Put the measured values in front of every plain question (:func:`with_notes`).
+        measurements : bool or "auto"
+            Put the measured values in front of plain questions about one window (:func:`with_measurements`). "auto"
+            does what the model was tuned with: the activity is told from the sensor alone, and if :attr:`measurements`
+            is set, any other question, whose answer may hold numbers, gets them.
 
         Returns
         -------
@@ -183,12 +191,14 @@ class LlasaProcessor(ProcessorMixin):
         if imu is not None and not isinstance(imu, Path) and not len(imu):
             raise ModelError("There is no window: give at least one, or leave imu out for a chat about text alone.")
         if _is_grouped(imu):
-            if notes:
-                raise ModelError("Measured values belong to one window per prompt. Leave out notes, or ask one by one.")
+            if measurements is True:
+                raise ModelError(
+                    "Measured values belong to one window per prompt. Leave out measurements, or ask one by one."
+                )
             texts, imu = self._grouped_texts(imu, text), self._joined(imu, check_units)
         else:
             imu = self.feature_extractor.windows(imu, check_units) if imu is not None else None
-            texts = self._texts(text, imu, notes)
+            texts = self._texts(text, imu, measurements)
         sensor = self.feature_extractor(imu, return_tensors, check_units) if imu is not None else {}
         tokens = self.tokenizer(
             [self._expand(t) for t in texts],
@@ -228,14 +238,21 @@ class LlasaProcessor(ProcessorMixin):
             )
         return texts
 
-    def _texts(self, text, imu, notes):
+    def measures(self, text, measurements="auto"):
+        """Whether a text gets the line of measured values, see :meth:`__call__`; a finished prompt never does."""
+        if measurements == "auto":
+            measurements = self.measurements and text not in questions.RECOGNITION_QUESTIONS
+        return bool(measurements) and IMU_TOKEN not in text
+
+    def _texts(self, text, imu, measurements):
         """Prompts that take the windows in order, one each where the text does not say otherwise."""
         windows = len(imu) if imu is not None else 0
         texts = [text] * max(windows, 1) if isinstance(text, str) and IMU_TOKEN not in text else text
         texts = [texts] if isinstance(texts, str) else list(texts)
-        if notes and windows == len(texts):
-            measured = captions.measure_all(imu)
-            texts = [t if IMU_TOKEN in t else with_notes(t, f) for t, f in zip(texts, measured, strict=True)]
+        if windows == len(texts):
+            measured = [n for n, one in enumerate(texts) if self.measures(one, measurements)]
+            for n, facts in zip(measured, captions.measure_all(imu[measured]) if measured else [], strict=True):
+                texts[n] = with_measurements(texts[n], facts)
         texts = [t if IMU_TOKEN in t else self.prompt([t], windows=1 if windows else 0) for t in texts]
         placeholders = sum(t.count(IMU_TOKEN) for t in texts)
         if placeholders != windows:

@@ -99,17 +99,47 @@ class Encoder(Training):
     compile: Literal["inductor", "aot_eager", "eager"] | None = None  # a backend of torch.compile
 
 
-def _names_of_files(variants):
-    """Refuse variants that could not be kept in a file each, or that would be trained for another time."""
-    for name, changes in variants.items():
-        if not name.strip() or set(name) & set('/\\:*?"<>|') or name.startswith("."):
-            raise ValueError(f"the variant {name!r} needs a name that a file may have")
-        if "epochs" in changes:
-            raise ValueError(f"variant {name!r} sets epochs, but all are trained for comparison_epochs")
-    return variants
+Variants = Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+"""Name of a variant -> its changes to the section that it varies."""
 
 
-class Represent(Training):
+class Ablation(Section):
+    """Variants beside what was chosen: those that are ``shown`` by default, and all of them in the full grid."""
+
+    shown: list[str] | None = Field(default=None, min_length=1)
+    full: dict[str, Any] = {}  # changes to this section for the full grid
+
+    def grid(self, full=False):
+        """This section, or as ``--full`` runs it: with every variant and the changes that ``full`` lists."""
+        return type(self).model_validate(self.model_dump(exclude={"shown", "full"}) | self.full) if full else self
+
+    def rows(self, table):
+        """Names of the variants in a table that are made."""
+        return [name for name in getattr(self, table) if self.shown is None or name in self.shown]
+
+    def _check(self, tables, shared):
+        """Refuse variants that could not be kept in a file each, or that would change what all rows share."""
+        variants = [item for table in tables for item in getattr(self, table).items()]
+        for name, changes in variants:
+            if not name.strip() or set(name) & set('/\\:*?"<>|') or name.startswith("."):
+                raise ValueError(f"the variant {name!r} needs a name that a file may have")
+            for key in sorted(shared & set(changes)):
+                raise ValueError(f"variant {name!r} sets {key}, but that is the same for all")
+        unknown = sorted(set(self.shown or ()) - {name for name, _ in variants})
+        if unknown:
+            raise ValueError(f"shown: there is no variant {unknown[0]!r}")
+        for table in tables:
+            if not self.rows(table) or table in self.full:
+                raise ValueError(f"shown has to name some of the {table}, and full has all of them already")
+        if self.full:
+            try:
+                self.grid(full=True)
+            except ValidationError as error:
+                raise ValueError(f"full.{_first_mistake(error)}") from error
+        return self
+
+
+class Ablate(Ablation, Training):
     """What the encoder is worth: against the published network, its variants, and few labels (chapter 2).
 
     The training settings are those of the classifiers, which take ``steps`` steps whatever the number of labels.
@@ -117,7 +147,7 @@ class Represent(Training):
 
     epochs: float = Field(default=1.0, gt=0)  # follows from ``steps``
     published: Encoder
-    variants: dict[str, dict[str, Any]]
+    variants: Variants  # of ``encoder``, each trained for ``comparison_epochs``
     comparison_epochs: float = Field(gt=0)
     shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
     draws: int = Field(ge=1)
@@ -132,10 +162,26 @@ class Represent(Training):
             raise ValueError(f"a share is listed twice in {shares}")
         return shares
 
-    @field_validator("variants")
-    @classmethod
-    def _names(cls, variants):
-        return _names_of_files(variants)
+    @model_validator(mode="after")
+    def _tables(self):
+        return self._check(["variants"], {"epochs"})
+
+
+class Compare(Ablation):
+    """What sensor tokens bring and cost: variants of the alignment, on validation subjects (chapter 4)."""
+
+    comparisons: Variants  # of ``align``, each aligned for ``steps``
+    projectors: Variants  # of ``align``, each after its warm-up alone
+    warm_up_epochs: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    windows: int | None = Field(default=None, ge=1)  # of the training corpus; default: all
+    judges: int | None = Field(default=None, ge=1)  # of the validation windows; default: all
+
+    @model_validator(mode="after")
+    def _tables(self):
+        shared = {"epochs", "batch_size", "caption_share", "warm_up_epochs", "copies", "copy_turn", "copy_mirror"}
+        return self._check(["comparisons", "projectors"], shared)
 
 
 class LanguageModel(Section):
@@ -144,6 +190,14 @@ class LanguageModel(Section):
     name: str
     chat: Literal["chatml", "vicuna"]
     quantize: bool = False
+
+
+class Caption(Section):
+    """The texts, and augmented copies of every training window with texts of their own (chapter 3)."""
+
+    copies: int = Field(default=0, ge=0)
+    copy_turn: float = Field(default=90.0, ge=0, le=180)  # degrees, largest, about the upright axis
+    copy_mirror: bool = False
 
 
 class Align(Training):
@@ -156,46 +210,24 @@ class Align(Training):
     warm_up_epochs: int = Field(ge=0)
     encoder_learning_rate: float = Field(default=0.0, ge=0)  # 0 leaves the encoder frozen, as published
     warm_up_learning_rate: float = Field(default=1e-3, gt=0)
-    word_weight: float = Field(ge=0)
+    contrastive_weight: float = Field(ge=0)
     caption_share: float = Share
-    copies: int = Field(default=0, ge=0)  # of every training window, for this stage and the next
-    copy_turn: float = Field(default=90.0, ge=0, le=180)
-    copy_mirror: bool = False
-    comparison_epochs: float = Field(ge=0)
-    comparisons: dict[str, dict[str, Any]] = {}  # changes to this section, each aligned for ``comparison_epochs``
-    projectors: dict[str, dict[str, Any]] = {}  # the same, each after ``projector_epochs`` of warm-up alone
-    projector_epochs: int = Field(default=1, ge=1)
-
-    @field_validator("comparisons", "projectors")
-    @classmethod
-    def _names(cls, variants):
-        return _names_of_files(variants)
-
-    @model_validator(mode="after")
-    def _variants(self):
-        for where in ("comparisons", "projectors"):
-            for name in getattr(self, where):
-                try:
-                    self.variant(where, name)
-                except ValidationError as error:
-                    raise ValueError(f"{where}.{name}.{_first_mistake(error)}") from error
-        return self
-
-    def variant(self, where, name):
-        """This section with the changes that ``comparisons`` or ``projectors`` lists under ``name``."""
-        own = self.model_dump(exclude={"comparisons", "projectors"})
-        return Align.model_validate(own | getattr(self, where)[name])
 
     @model_validator(mode="after")
     def _some_token(self):
         if not self.steps_per_token and not self.summary_tokens:
             raise ValueError("steps_per_token and summary_tokens are both 0: the model would get no sensor token")
+        if self.encoder_learning_rate and not self.steps_per_token:
+            raise ValueError("encoder_learning_rate: no token is made of the encoder's states, as steps_per_token is 0")
         return self
 
 
 class Tune(Training):
     """LoRA on the question-answer pairs (chapter 5)."""
 
+    layers: int | None = Field(
+        default=None, ge=1
+    )  # of the language model's upper ones; all, and the projector, by default
     rank: int = Field(ge=1)
     alpha: float = Field(gt=0)
     dropout: float = Field(ge=0, lt=1)
@@ -203,7 +235,13 @@ class Tune(Training):
     projector_learning_rate: float = Field(gt=0)
     encoder_learning_rate: float = Field(default=0.0, ge=0)  # 0 leaves the encoder frozen, as published
     turns: int = Field(ge=1, le=20)  # above five, further questions are made from the facts: see tuning_samples
-    noted_share: float = Share
+    measured_share: float = Share
+
+    @model_validator(mode="after")
+    def _gradients(self):
+        if self.layers and self.encoder_learning_rate:
+            raise ValueError("encoder_learning_rate: with layers, nothing below the upper layers gets a gradient")
+        return self
 
 
 class Evaluate(Section):
@@ -223,31 +261,59 @@ class Profile(Section):
     data: Data
     language_model: LanguageModel
     encoder: Encoder
-    represent: Represent
+    ablate: Ablate
+    caption: Caption = Caption()
     align: Align
+    compare: Compare
     tune: Tune
     evaluate: Evaluate
 
     @model_validator(mode="after")
     def _encoders(self):
-        encoders = {"encoder": self.encoder, "represent.published": self.represent.published}
-        for name in self.represent.variants:
-            where = f"represent.variants.{name}"
-            try:
-                encoders[where] = self.variant(name)
-            except ValidationError as error:
-                raise ValueError(f"{where}.{_first_mistake(error)}") from error
-        for where, settings in encoders.items():
-            if STEPS % settings.network.patch_size:
+        published = {"encoder": self.encoder, "ablate.published": self.ablate.published}
+        for where, settings in (published | self._variants("ablate", "variants")).items():
+            patch = settings.network.patch_size
+            if STEPS % patch:
+                raise ValueError(f"{where}.network.patch_size: {patch} does not divide the {STEPS} steps of a window")
+            if not round(settings.mask_ratio * (STEPS // patch)):
+                raise ValueError(f"{where}.mask_ratio: {settings.mask_ratio} of {STEPS // patch} tokens hides none")
+        patch = self.encoder.network.patch_size
+        if STEPS % (6 * patch):
+            raise ValueError(
+                f"encoder.network.patch_size: {STEPS // patch} tokens cannot be cut into the six pieces that the "
+                "recurrent classifier of ablate reads"
+            )
+        if self.tune.encoder_learning_rate and not self.align.steps_per_token:
+            raise ValueError("tune.encoder_learning_rate: no token is made of the encoder's states")
+        tables = [self._variants("compare", table) for table in ("comparisons", "projectors")]
+        for where, settings in ({"align": self.align} | tables[0] | tables[1]).items():
+            steps = settings.steps_per_token
+            if steps and (STEPS % steps or steps % patch):
                 raise ValueError(
-                    f"{where}.network.patch_size: {settings.network.patch_size} does not divide the "
-                    f"{STEPS} steps of a window"
+                    f"{where}.steps_per_token: {steps} has to divide the {STEPS} steps of a window, and to be a "
+                    f"multiple of the {patch} steps in a token of the encoder"
                 )
         return self
 
-    def variant(self, name):
-        """The ``encoder`` section with the changes that ``represent.variants`` lists under ``name``."""
-        changes = dict(self.represent.variants[name])
+    def _variants(self, section, table):
+        """{where it stands: settings} of every variant in a table; a mistake in one is named with it."""
+        found = {}
+        for name in getattr(getattr(self, section), table):
+            where = f"{section}.{table}.{name}"
+            try:
+                found[where] = self.variant(name, table)
+            except ValidationError as error:
+                raise ValueError(f"{where}.{_first_mistake(error)}") from error
+        return found
+
+    def variant(self, name, table="variants"):
+        """The section ``encoder`` or ``align`` with the changes of a variant.
+
+        ``table`` is ``variants`` of the section ``ablate``, or ``comparisons`` or ``projectors`` of ``compare``.
+        """
+        if table != "variants":
+            return Align.model_validate(self.align.model_dump() | getattr(self.compare, table)[name])
+        changes = dict(self.ablate.variants[name])
         if isinstance(changes.get("network"), dict):  # anything else is refused with the rest
             changes["network"] = self.encoder.network.model_dump() | changes["network"]
         return Encoder.model_validate(self.encoder.model_dump() | changes)

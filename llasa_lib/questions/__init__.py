@@ -17,9 +17,10 @@ from llasa_lib.questions.leaks import leak
 from llasa_lib.questions.making import (
     KINDS,
     RECOGNITION_QUESTION,
+    RECOGNITION_QUESTIONS,
     SLOTS,
     QuestionAnswer,
-    add_carried,
+    add_augmented,
     compare,
     make,
     make_comparisons,
@@ -27,18 +28,3 @@ from llasa_lib.questions.making import (
     recognition_answer,
     window_seed,
 )
-
-__all__ = [
-    "KINDS",
-    "RECOGNITION_QUESTION",
-    "SLOTS",
-    "QuestionAnswer",
-    "add_carried",
-    "compare",
-    "leak",
-    "make",
-    "make_comparisons",
-    "make_corpus",
-    "recognition_answer",
-    "window_seed",
-]

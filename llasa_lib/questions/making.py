@@ -24,7 +24,7 @@ SLOTS = (
 """Kinds of the five questions about a window. Where there are two, the first is asked twice as often."""
 KINDS = tuple(kind for slot in SLOTS for kind in slot)
 
-_RECOGNITION = (
+RECOGNITION_QUESTIONS = (
     RECOGNITION_QUESTION,
     "Which activity is this?",
     "What activity does the sensor show?",
@@ -134,7 +134,7 @@ _CAUSAL = (
 def _ask(kind, rng):
     """A question of some kind, and its answer: a function of facts, label and generator -> (text, facts cited)."""
     if kind == "recognition":
-        question = rng.choices(_RECOGNITION, _RECOGNITION_WEIGHTS)[0]
+        question = rng.choices(RECOGNITION_QUESTIONS, _RECOGNITION_WEIGHTS)[0]
         return question, lambda f, activity, tell: (recognition_answer(activity), [])
     if kind in ("evidence", "causal"):
         return rng.choice(_EVIDENCE if kind == "evidence" else _CAUSAL)
@@ -264,8 +264,8 @@ def make_corpus(windows, processes=1):
     return corpus.with_format(None)
 
 
-def add_carried(corpus, copies, largest=90.0, mirrored=False, seed=0):
-    """Append copies of every window as it would have been recorded elsewhere on the body, with texts of their own.
+def add_augmented(corpus, copies, largest=90.0, mirrored=False, seed=0):
+    """Append augmented copies: every window as it would have been recorded elsewhere on the body, with its own texts.
 
     Parameters
     ----------
@@ -290,11 +290,11 @@ def add_carried(corpus, copies, largest=90.0, mirrored=False, seed=0):
     upright, level = signals.upright_axis(imu), signals.level_axis(imu)
     parts = [corpus]
     for number in range(copies):
-        carried = signals.turn_about(imu, upright, rng, largest).astype(np.float32)
+        augmented = signals.turn_about(imu, upright, rng, largest).astype(np.float32)
         if mirrored and number % 2:
-            carried = signals.mirror(carried, level)
+            augmented = signals.mirror(augmented, level)
         kept = {name: corpus[name] for name in signals.window_features(imu.shape[1]) if name != "imu"}
-        columns = {**kept, "imu": carried, **_write({**kept, "imu": carried})}
+        columns = {**kept, "imu": augmented, **_write({**kept, "imu": augmented})}
         parts.append(datasets.Dataset.from_dict(columns, features=corpus.features))
     return datasets.concatenate_datasets(parts)
 

@@ -12,8 +12,8 @@
 """
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings import basicmotions, hapt, hhar, motionsense, pamap2, shoaib, shoulder
-from llasa_lib.recordings.own import Findings, inspect, read
+from llasa_lib.recordings import basicmotions, hapt, hhar, motionsense, pamap2, shoaib, shoulder, sources
+from llasa_lib.recordings.own import inspect, read
 from llasa_lib.recordings.recording import (
     ACTIVITIES,
     CHANNELS,
@@ -23,45 +23,14 @@ from llasa_lib.recordings.recording import (
     Segment,
     find_gaps,
     stretches,
-)
+)  # fmt: skip
 from llasa_lib.recordings.subjects import subject_name
 from llasa_lib.recordings.write import write
 
-__all__ = [
-    "ACTIVITIES",
-    "CHANNELS",
-    "STANDARD_GRAVITY",
-    "TRANSITIONS",
-    "Findings",
-    "Recording",
-    "Segment",
-    "find_gaps",
-    "inspect",
-    "iterate",
-    "load",
-    "people",
-    "read",
-    "stretches",
-    "write",
-]
-
+# Set -> the module that reads it: `read(path, subjects)`, and `PEOPLE` or, if files must be asked, `people(path)`.
 READERS = {
-    "hapt": hapt.load,
-    "hhar": hhar.iterate,
-    "motionsense": motionsense.load,
-    "shoaib": shoaib.load,
-    "pamap2": pamap2.load,
-    "basicmotions": basicmotions.load,
-    "shoulder": shoulder.load,
-}
-PEOPLE = {
-    "hapt": lambda: hapt.PEOPLE,
-    "hhar": hhar.people,
-    "motionsense": lambda: motionsense.PEOPLE,
-    "shoaib": lambda: shoaib.PEOPLE,
-    "pamap2": lambda: pamap2.PEOPLE,
-    "basicmotions": lambda: basicmotions.PEOPLE,
-    "shoulder": lambda: shoulder.PEOPLE,
+    reader.__name__.rpartition(".")[2]: reader
+    for reader in (hapt, hhar, motionsense, shoaib, pamap2, basicmotions, shoulder)
 }
 
 
@@ -103,7 +72,7 @@ def iterate(name, subjects=None):
     ------
     Recording
     """
-    yield from READERS[_known(name)](subjects)
+    yield from _reader(name).read(sources.find(name), subjects)
 
 
 def people(name):
@@ -114,10 +83,12 @@ def people(name):
     DataError
         If the set has no reader; for HHAR also if it is not here, because its files are asked.
     """
-    return [subject_name(name, key) for key in PEOPLE[_known(name)]()]
+    reader = _reader(name)
+    keys = reader.people(sources.find(name)) if hasattr(reader, "people") else reader.PEOPLE
+    return [subject_name(name, key) for key in keys]
 
 
-def _known(name):
+def _reader(name):
     if name not in READERS:
         raise DataError(f"There is no reader for the data set {name!r}; this version reads: {', '.join(READERS)}.")
-    return name
+    return READERS[name]

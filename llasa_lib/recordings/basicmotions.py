@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings import sources
 from llasa_lib.recordings.recording import Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
 
@@ -32,11 +31,6 @@ WITHOUT_GRAVITY = (
     "but do not train or ask a model with it."
 )
 AGAIN = "Install it again: pip install --force-reinstall --no-deps aeon"
-
-
-def load(subjects=None):
-    """Read BasicMotions from the installed package aeon. See :func:`llasa_lib.recordings.load`."""
-    return read(sources.find("basicmotions"), subjects)
 
 
 def read(path, subjects=None):

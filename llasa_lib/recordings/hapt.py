@@ -19,7 +19,6 @@ import zipfile
 import numpy as np
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings import sources
 from llasa_lib.recordings.pickles import ARRAYS, AllowListUnpickler
 from llasa_lib.recordings.recording import ACTIVITIES, STANDARD_GRAVITY, TRANSITIONS, Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
@@ -30,9 +29,8 @@ PEOPLE = range(1, 31)
 LABELS = dict(enumerate(ACTIVITIES[:6] + TRANSITIONS, start=1))
 
 
-def load(subjects=None):
-    """Read HAPT from the installed package, or from the UCI zip. See :func:`llasa_lib.recordings.load`."""
-    path = sources.find("hapt")
+def read(path, subjects=None):
+    """Read HAPT from its package's file, or from the UCI zip. See :func:`llasa_lib.recordings.load`."""
     people = read_package(path) if path.name.endswith(".pkl.gz") else read_zip(path)
     return [recording for number in choose("hapt", subjects, sorted(people)) for recording in people[number]]
 

@@ -28,7 +28,6 @@ from pyarrow import csv
 
 from llasa_lib.errors import DataError
 from llasa_lib.files import atomic, fingerprint, root
-from llasa_lib.recordings import sources
 from llasa_lib.recordings.archives import Archive
 from llasa_lib.recordings.recording import Recording, Segment, find_gaps
 from llasa_lib.recordings.subjects import choose, subject_name
@@ -70,16 +69,12 @@ MOST_ASTRAY = 0.01  # of a stream; beyond that it is the clock that is wrong
 SHORTEST = 1.0  # s; shorter pieces between two gaps are dropped
 
 
-def load(subjects=None, devices=None):
-    """Read HHAR. See :func:`llasa_lib.recordings.load` and :func:`iterate`."""
-    return list(iterate(subjects, devices))
-
-
-def iterate(subjects=None, devices=None):
+def read(path, subjects=None, devices=None):
     """Read HHAR, one recording in memory at a time.
 
     Parameters
     ----------
+    path : path, the zip or folder that holds the four CSV files.
     subjects : list of str, optional
         Only these people: ``"a"`` and ``"hhar-a"`` name the same person. All of them by default.
     devices : list of str, optional
@@ -93,7 +88,7 @@ def iterate(subjects=None, devices=None):
     Raises
     ------
     DataError
-        If the set is not here and cannot be downloaded, a row is malformed, or a subject or device is unknown.
+        If a file is missing, a row is malformed, or a subject or device is unknown.
 
     Warns
     -----
@@ -104,11 +99,6 @@ def iterate(subjects=None, devices=None):
     ----------
     Stisen et al., Smart Devices are Different, SenSys 2015.
     """
-    return read(sources.find("hhar"), subjects, devices)
-
-
-def read(path, subjects=None, devices=None):
-    """The same, from the zip or folder that holds the four CSV files."""
     cache = _partition(path)
     index = _streams(cache)
     pairs = _choose(index, subjects, devices)
@@ -131,9 +121,9 @@ def read(path, subjects=None, devices=None):
     _warn(counts, silent)
 
 
-def people():
+def people(path):
     """Everybody who wrote at least one sample."""
-    streams = _streams(_partition(sources.find("hhar")))
+    streams = _streams(_partition(path))
     return sorted({user for pairs in streams.values() for user, _ in pairs})
 
 
@@ -143,7 +133,7 @@ def _streams(cache):
 
 
 def _choose(index, subjects, devices):
-    """(user, device, kind) of the wanted recordings, people first."""
+    """(user, device, kind) of the chosen recordings, people first."""
     if not any(index.values()):
         raise DataError("The files of HHAR hold no samples. Delete them and get them again.")
     known = {(user, device, name.split("_")[0]) for name, pairs in index.items() for user, device in map(tuple, pairs)}
@@ -152,8 +142,8 @@ def _choose(index, subjects, devices):
     unknown = set(devices or ()) - names - set(map(_model, names))
     if unknown:
         raise DataError(f"hhar has no device {min(unknown)!r}; it has {', '.join(sorted(names))}.")
-    wanted = [one for one in sorted(known) if devices is None or {one[1], _model(one[1])} & set(devices)]
-    return [one for one in wanted if one[0] in users]
+    chosen = [one for one in sorted(known) if devices is None or {one[1], _model(one[1])} & set(devices)]
+    return [one for one in chosen if one[0] in users]
 
 
 def _names(kind):
@@ -315,12 +305,12 @@ def _state(path):
 
 def _members(archive):
     """{"Phones_accelerometer": its name in the archive, ...}"""
-    wanted = [name for kind in PLACEMENT for name in _names(kind)]
+    names = [name for kind in PLACEMENT for name in _names(kind)]
     found = {name.rpartition("/")[2].removesuffix(".csv"): name for name in archive.names if name.endswith(".csv")}
-    missing = [f"{name}.csv" for name in wanted if name not in found]
+    missing = [f"{name}.csv" for name in names if name not in found]
     if missing:
         raise DataError(f"{archive.path} holds no {', '.join(missing)}. Delete it, and it is fetched again.")
-    return {name: found[name] for name in wanted}
+    return {name: found[name] for name in names}
 
 
 def _split(archive, member, target):

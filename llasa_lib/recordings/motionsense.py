@@ -16,7 +16,6 @@ Malekzadeh et al., Mobile Sensor Data Anonymization, IoTDI 2019.
 
 import numpy as np
 
-from llasa_lib.recordings import sources
 from llasa_lib.recordings.archives import Archive
 from llasa_lib.recordings.recording import STANDARD_GRAVITY, Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
@@ -33,11 +32,6 @@ TRIALS = {
     "jogging": ("jog_9", "jog_16"),
 }
 COLUMNS = [f"{quantity}.{axis}" for quantity in ("gravity", "userAcceleration", "rotationRate") for axis in "xyz"]
-
-
-def load(subjects=None):
-    """Read MotionSense. See :func:`llasa_lib.recordings.load`."""
-    return read(sources.find("motionsense"), subjects)
 
 
 def read(path, subjects=None):

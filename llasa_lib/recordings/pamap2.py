@@ -18,7 +18,6 @@ Reiss and Stricker, Introducing a New Benchmarked Dataset for Activity Monitorin
 import numpy as np
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings import sources
 from llasa_lib.recordings.archives import Archive
 from llasa_lib.recordings.recording import Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
@@ -54,11 +53,6 @@ LABELS = {
     20: "playing soccer",
     24: "rope jumping",
 }
-
-
-def load(subjects=None):
-    """Read PAMAP2. See :func:`llasa_lib.recordings.load`."""
-    return read(sources.find("pamap2"), subjects)
 
 
 def read(path, subjects=None):

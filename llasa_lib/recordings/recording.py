@@ -14,34 +14,11 @@ import numpy as np
 from llasa_lib.errors import RecordingError
 
 STANDARD_GRAVITY = 9.80665  # m/s^2 per g, exact by definition
-CHANNELS = (
-    "acceleration x",
-    "acceleration y",
-    "acceleration z",
-    "rotation x",
-    "rotation y",
-    "rotation z",
-)
+CHANNELS = ("acceleration x", "acceleration y", "acceleration z", "rotation x", "rotation y", "rotation z")
 # The order of the first six is UCI-HAPT's numbering. Reports, prompts and confusion matrices all use this
 # order.
-ACTIVITIES = (
-    "walking",
-    "climbing stairs",
-    "descending stairs",
-    "sitting",
-    "standing",
-    "lying",
-    "jogging",
-    "biking",
-)
-TRANSITIONS = (
-    "stand to sit",
-    "sit to stand",
-    "sit to lie",
-    "lie to sit",
-    "stand to lie",
-    "lie to stand",
-)
+ACTIVITIES = ("walking", "climbing stairs", "descending stairs", "sitting", "standing", "lying", "jogging", "biking")
+TRANSITIONS = ("stand to sit", "sit to stand", "sit to lie", "lie to sit", "stand to lie", "lie to stand")
 
 
 class Segment(NamedTuple):

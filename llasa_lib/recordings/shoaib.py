@@ -16,7 +16,6 @@ Shoaib et al., Fusion of Smartphone Motion Sensors for Physical Activity Recogni
 import numpy as np
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings import sources
 from llasa_lib.recordings.archives import Archive
 from llasa_lib.recordings.recording import Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
@@ -42,11 +41,6 @@ LABELS = {
     "biking": "biking",
 }
 HEADER = 2  # lines: the placements, and below them the columns
-
-
-def load(subjects=None):
-    """Read the set of Shoaib et al. See :func:`llasa_lib.recordings.load`."""
-    return read(sources.find("shoaib"), subjects)
 
 
 def read(path, subjects=None):

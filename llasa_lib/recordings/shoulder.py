@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from llasa_lib.errors import DataError, RecordingError
-from llasa_lib.recordings import sources
 from llasa_lib.recordings.pickles import ARRAYS, AllowListUnpickler
 from llasa_lib.recordings.recording import STANDARD_GRAVITY, Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
@@ -39,11 +38,6 @@ EXERCISES = {
 SIDES = ("left", "right")
 PEOPLE = range(1, 11)
 AGAIN = "Install it again: pip install --force-reinstall --no-deps seglearn"
-
-
-def load(subjects=None):
-    """Read the shoulder exercises from the installed package seglearn. See :func:`llasa_lib.recordings.load`."""
-    return read(sources.find("shoulder"), subjects)
 
 
 def read(path, subjects=None):

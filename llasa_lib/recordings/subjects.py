@@ -6,7 +6,7 @@ from llasa_lib.errors import DataError
 
 
 def choose(source, subjects, known):
-    """Keys of the wanted people, in the order of ``known``.
+    """Keys of the chosen people, in the order of ``known``.
 
     Parameters
     ----------
@@ -22,15 +22,15 @@ def choose(source, subjects, known):
     if subjects is None:
         return list(known)
     by_name = {str(key): key for key in known}
-    wanted = set()
+    chosen = set()
     for subject in subjects:
         plain = re.sub(rf"^{source}-", "", str(subject))
         plain = plain.lstrip("0") if plain.strip("0") else plain
         if plain not in by_name:
             names = [subject_name(source, key) for key in known]
             raise DataError(f"{source} has no subject {subject!r}; it has {', '.join(names)}.")
-        wanted.add(by_name[plain])
-    return [key for key in known if key in wanted]
+        chosen.add(by_name[plain])
+    return [key for key in known if key in chosen]
 
 
 def subject_name(source, key):

@@ -88,8 +88,8 @@ def runs(values):
     return [(values[first], first, stop) for first, stop in itertools.pairwise(bounds) if stop > first]
 
 
-def _check_columns(where, columns, wanted):
-    missing = [column for column in wanted if column not in columns]
+def _check_columns(where, columns, needed):
+    missing = [column for column in needed if column not in columns]
     if missing:
         raise DataError(
             f"{where}, line 1: no column {missing[0]!r}; the columns found are {', '.join(columns)}. {AGAIN}"

@@ -5,14 +5,14 @@
 - ``make_windows``: (N, 120, 6) float32 in SI units with subject, activity, placement, source and start, as a
   ``datasets.Dataset``; a window never crosses the end of a labelled segment. ``make_shards``: the same of whole data
   sets, in several processes, a file per person.
-- ``split_by_subject``, ``folds``, ``leave_one_out``, ``split_by_placement``, and ``check_disjoint``, which they all
-  call: nobody, and no window, in two splits.
+- ``split_by_subject`` and ``check_disjoint``, which it calls: nobody, and no window, in two splits.
 - ``split_gravity``, ``gravity_direction``, ``align_to_gravity``: posture and movement apart.
-- ``quality``: which windows say more about the sensor than about its wearer.
+- ``check_windows``: six seconds, real numbers, m/s^2 and rad/s, or a sentence that says what is wrong; every later
+  stage asks it.
 - ``describe_windows``: 64 named features with unit and formula; ``summarise``: 132 plain numbers, the features of the
   baseline and of the summary tokens.
-- ``turn_randomly``, ``miscalibrate``, ``add_noise``, ``change_speed``, ``mirror``: what another device, another walker
-  or another building might have given.
+- ``turn_randomly``, ``turn_about``, ``mirror``: what a device worn in another way, or another building, might have
+  given.
 - ``limu_bert_windows``: the published recipe of LIMU-BERT, byte for byte, aliasing included. For parity only.
 
 NOTE: our windows deviate from LLaSA's and LIMU-BERT's, which average blocks of 2 and 3 samples. That folds
@@ -20,61 +20,25 @@ vibration above 10 Hz onto the band of the steps; chapter 1 shows it.
 """
 
 from llasa_lib.signals.augmentation import (
-    add_noise,
-    change_speed,
     level_axis,
     mirror,
-    miscalibrate,
-    random_turns,
     turn_about,
     turn_randomly,
     upright_axis,
 )
-from llasa_lib.signals.features import FEATURES, LINES, SUMMARY_NAMES, describe_windows, summarise
+from llasa_lib.signals.checking import check_windows
+from llasa_lib.signals.features import FEATURES, SUMMARY_NAMES, describe_windows, summarise
 from llasa_lib.signals.gravity import align_to_gravity, gravity_direction, rotate, split_gravity
 from llasa_lib.signals.parity import limu_bert_windows
-from llasa_lib.signals.quality import FLAGS, LARGEST_MEAN_ROTATION, PLAUSIBLE_ACCELERATION, quality
 from llasa_lib.signals.resampling import resample
 from llasa_lib.signals.shards import make_shards
-from llasa_lib.signals.splits import check_disjoint, folds, leave_one_out, split_by_placement, split_by_subject
-from llasa_lib.signals.windows import LENGTH, RATE, cut_windows, make_windows, to_array, window_features, window_hashes
-
-__all__ = [
-    "FEATURES",
-    "FLAGS",
-    "LARGEST_MEAN_ROTATION",
-    "LENGTH",
-    "LINES",
-    "PLAUSIBLE_ACCELERATION",
-    "RATE",
-    "SUMMARY_NAMES",
-    "add_noise",
-    "align_to_gravity",
-    "change_speed",
-    "check_disjoint",
-    "cut_windows",
-    "describe_windows",
-    "folds",
-    "gravity_direction",
-    "leave_one_out",
-    "level_axis",
-    "limu_bert_windows",
-    "make_shards",
-    "make_windows",
-    "mirror",
-    "miscalibrate",
-    "quality",
-    "random_turns",
-    "resample",
-    "rotate",
-    "split_by_placement",
-    "split_by_subject",
-    "split_gravity",
-    "summarise",
-    "to_array",
-    "turn_about",
-    "turn_randomly",
-    "upright_axis",
-    "window_features",
-    "window_hashes",
-]
+from llasa_lib.signals.splits import check_disjoint, split_by_subject
+from llasa_lib.signals.windows import (
+    LENGTH,
+    RATE,
+    cut_windows,
+    make_windows,
+    to_array,
+    window_features,
+    window_hashes,
+)

@@ -26,6 +26,8 @@ def split_by_subject(windows, test, validation=()):
         If a subject is named twice or has no windows, if nobody is left for training, or if two parts share a
         window.
     """
+    from datasets import DatasetDict
+
     present = set(windows.unique("subject"))
     parts = {"validation": set(validation), "test": set(test)}
     both = parts["validation"] & parts["test"]
@@ -40,7 +42,9 @@ def split_by_subject(windows, test, validation=()):
         raise SplitError("Nobody is left for training. Name fewer subjects for validation and test.")
     subjects = np.asarray(windows["subject"])
     rows = {name: np.flatnonzero(np.isin(subjects, sorted(people))) for name, people in parts.items()}
-    return _checked({name: windows.select(chosen) for name, chosen in rows.items()})
+    splits = DatasetDict({name: windows.select(chosen) for name, chosen in rows.items()})
+    check_disjoint(splits)
+    return splits
 
 
 def check_disjoint(splits):
@@ -59,82 +63,3 @@ def check_disjoint(splits):
             if hashes[one] & hashes[other]:
                 count = len(hashes[one] & hashes[other])
                 raise SplitError(f"{one} and {other} share {count} identical windows. Remove them from one of the two.")
-
-
-def folds(windows, count, by="subject", seed=0):
-    """K-fold cross-validation over groups: every group is tested once.
-
-    Parameters
-    ----------
-    windows : Dataset
-    count : int, number of folds.
-    by : str, a column: ``"subject"`` or ``"source"``.
-    seed : int, of which groups share a fold.
-
-    Yields
-    ------
-    (list of str, DatasetDict)
-        The groups that are held out, and ``train`` and ``test``, checked by :func:`check_disjoint`.
-
-    Raises
-    ------
-    SplitError
-        If there are fewer groups than folds, or two parts share a subject or a window.
-    """
-    groups = np.asarray(windows[by])
-    names = np.unique(groups)
-    if not 2 <= count <= len(names):
-        raise SplitError(f"{count} folds over {len(names)} values of {by!r} are impossible; choose 2 to {len(names)}.")
-    order = np.random.default_rng(seed).permutation(names)
-    for held_out in np.array_split(order, count):
-        yield sorted(held_out.tolist()), _held_out(windows, np.isin(groups, held_out))
-
-
-def leave_one_out(windows, by="subject"):
-    """One group held out at a time: one subject, or with ``by="source"`` one data set. See :func:`folds`."""
-    for held_out, splits in sorted(folds(windows, len(windows.unique(by)), by), key=lambda pair: pair[0]):
-        yield held_out[0], splits
-
-
-def split_by_placement(windows, placement, test):
-    """Test on a place of the body, and on people, that training never saw.
-
-    Both are held out: devices that one person wore at the same time record the same steps.
-
-    Parameters
-    ----------
-    windows : Dataset
-    placement : str, such as ``"wrist"``.
-    test : list of subject names
-        Tested, in that placement only; their other placements are left out.
-
-    Returns
-    -------
-    DatasetDict
-        ``train`` (other people, other placements) and ``test``.
-
-    Raises
-    ------
-    SplitError
-        If one of the parts is empty.
-    """
-    there = np.asarray(windows["placement"]) == placement
-    theirs = np.isin(np.asarray(windows["subject"]), list(test))
-    rows = {"train": np.flatnonzero(~there & ~theirs), "test": np.flatnonzero(there & theirs)}
-    for name, chosen in rows.items():
-        if not len(chosen):
-            places = ", ".join(sorted(windows.unique("placement")))
-            raise SplitError(f"No window is left for {name}. The placements are {places}; check them and the subjects.")
-    return _checked({name: windows.select(chosen) for name, chosen in rows.items()})
-
-
-def _held_out(windows, test):
-    return _checked({"train": windows.select(np.flatnonzero(~test)), "test": windows.select(np.flatnonzero(test))})
-
-
-def _checked(parts):
-    from datasets import DatasetDict
-
-    splits = DatasetDict(parts)
-    check_disjoint(splits)
-    return splits

@@ -88,10 +88,10 @@ def _stretches(piece, labelled):
     """(first, stop, activity) in samples: the segments with an activity, or the whole piece."""
     if not labelled:
         return [(0, len(piece.time), "")]
-    wanted = [segment for segment in piece.segments if segment.activity in ACTIVITIES]
+    chosen = [segment for segment in piece.segments if segment.activity in ACTIVITIES]
     # Half a microsecond of slack: 24.66 * 20 must not miss a sample by rounding.
-    bounds = np.searchsorted(piece.time + 5e-7, [(segment.start, segment.end) for segment in wanted])
-    return [(int(first), int(stop), s.activity) for (first, stop), s in zip(bounds, wanted, strict=True)]
+    bounds = np.searchsorted(piece.time + 5e-7, [(segment.start, segment.end) for segment in chosen])
+    return [(int(first), int(stop), s.activity) for (first, stop), s in zip(bounds, chosen, strict=True)]
 
 
 def to_array(windows):

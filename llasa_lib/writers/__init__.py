@@ -14,16 +14,3 @@ from llasa_lib.writers.prompts import KINDS, UnusableAnswer
 from llasa_lib.writers.run import Written, estimate, write
 from llasa_lib.writers.server import Answer, Server
 from llasa_lib.writers.spending import Budget, Estimate, Price
-
-__all__ = [
-    "KINDS",
-    "Answer",
-    "Budget",
-    "Estimate",
-    "Price",
-    "Server",
-    "UnusableAnswer",
-    "Written",
-    "estimate",
-    "write",
-]

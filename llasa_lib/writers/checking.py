@@ -4,7 +4,7 @@ import itertools
 from bisect import bisect_right
 from collections import Counter
 
-from llasa_lib.captions import verify
+from llasa_lib.verification import verify
 
 VERDICTS = ("supported", "contradicted", "not checkable")
 

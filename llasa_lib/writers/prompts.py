@@ -97,14 +97,14 @@ def plan(windows, kind, labels=False, folder=None):
 
     Raises
     ------
-    RecordingError
+    WindowError
         If a window cannot be measured; all are looked at before anything is sent.
     """
     check_kind(kind)
     if not len(windows):
         return []
     imu = signals.to_array(windows)
-    captions.check_windows(imu)
+    signals.check_windows(imu)
     told = load(kind, folder)
     activities = list(windows["activity"]) if labels else [None] * len(windows)
     texts = []

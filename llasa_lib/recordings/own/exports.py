@@ -215,12 +215,12 @@ def _plan(columns, stem, where):
 def _need(plan, table, single):
     """Refuse a table without time or without an axis, and name what is there."""
     missing = [] if plan["time"] else ["time"]
-    wanted = [quantity for quantity in QUANTITIES if quantity in plan]
+    quantities = [quantity for quantity in QUANTITIES if quantity in plan]
     if single:
         if "acceleration" not in plan and {"linear acceleration", "gravity"} - set(plan):
-            wanted = ["acceleration", *wanted]
-        wanted += [] if "rotation" in plan else ["rotation"]
-    for quantity in wanted:
+            quantities = ["acceleration", *quantities]
+        quantities += [] if "rotation" in plan else ["rotation"]
+    for quantity in quantities:
         missing += [f"{quantity} {a}" for i, a in enumerate(tables.AXES) if i not in plan.get(quantity, {})]
     if missing:
         linear = "; gravity was removed from the acceleration in it" if "linear acceleration" in plan else ""

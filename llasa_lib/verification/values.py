@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from llasa_lib.captions.facts import AXES, CONSTANT, SECONDS
-from llasa_lib.captions.verification.claims import Finding
-from llasa_lib.captions.verification.samples import ACCELERATION, ROTATION, STATISTICS, spread
-from llasa_lib.captions.verification.vocabulary import GRAVITY
+from llasa_lib.verification.claims import Finding
+from llasa_lib.verification.samples import ACCELERATION, ROTATION, STATISTICS, spread
+from llasa_lib.verification.vocabulary import GRAVITY
 
 ABOUT = 0.1  # share that "about" allows
 ROUNDING = 2e-6  # facts are rounded to six decimals before they are printed

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from llasa_lib.captions.verification.vocabulary import UNITS, WORDS
+from llasa_lib.verification.vocabulary import UNITS, WORDS
 
 _DIGITS = re.compile(r"(?<![\w.])[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:e[-+]?[0-9]{1,2})?")
 _UNIT = re.compile("[ -]?(?:" + "|".join(f"(?P<u{n}>{pattern})" for n, (_, _, pattern) in enumerate(UNITS)) + ")")

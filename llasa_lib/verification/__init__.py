@@ -10,7 +10,5 @@ Notable features:
   ``values`` its value.
 """
 
-from llasa_lib.captions.verification.claims import Claim
-from llasa_lib.captions.verification.verdicts import verify
-
-__all__ = ["Claim", "verify"]
+from llasa_lib.verification.claims import Claim
+from llasa_lib.verification.verdicts import verify

@@ -10,9 +10,9 @@ import re
 import numpy as np
 
 from llasa_lib.captions.facts import AXES, CLEAR_RHYTHM, LEVELS, STILL, SYMMETRY_EVEN, SYMMETRY_UNEVEN, TURN_LEAST
-from llasa_lib.captions.verification.claims import Finding
-from llasa_lib.captions.verification.samples import ACCELERATION, ROTATION, course, spread
-from llasa_lib.captions.verification.text import number
+from llasa_lib.verification.claims import Finding
+from llasa_lib.verification.samples import ACCELERATION, ROTATION, course, spread
+from llasa_lib.verification.text import number
 
 QUIET_TURNING = 0.2  # rad/s of mean |rotation| below which a sensor "does not turn"
 HARDLY = 2.0  # times the limit of stillness: what "hardly moves" may spread at most

@@ -4,6 +4,9 @@ One more token of a few answers is a product of a few rows with every weight of 
 float32 in torch. It lays the whole weight out anew for each product that has a second row, which takes longer than the
 product itself. oneDNN takes a weight that was laid out before; torch's compiler calls the same two operators when it
 freezes a model, but needs a C++ compiler on the reader's machine.
+
+Measured with SmolLM2's matrices and one thread of a CPU without bfloat16 (which needs avx512_bf16 or AMX, and is slower
+than float32 elsewhere): 1.5 times as fast for 4 rows, 1.3 for 16, 1.1 for 32; a single row gains nothing.
 """
 
 import contextlib

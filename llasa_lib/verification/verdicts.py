@@ -5,13 +5,14 @@ from itertools import zip_longest
 
 import numpy as np
 
-from llasa_lib.captions.facts import RATE, check_windows
-from llasa_lib.captions.verification import numbers, values
-from llasa_lib.captions.verification.claims import Claim, Finding
-from llasa_lib.captions.verification.samples import Samples
-from llasa_lib.captions.verification.statements import STATEMENTS
-from llasa_lib.captions.verification.text import Sentence, plain, sentences
-from llasa_lib.captions.verification.topics import HYPOTHETICAL, REFUSALS, TOPICS
+from llasa_lib.captions.facts import RATE, SECONDS
+from llasa_lib.signals import check_windows
+from llasa_lib.verification import numbers, values
+from llasa_lib.verification.claims import Claim, Finding
+from llasa_lib.verification.samples import Samples
+from llasa_lib.verification.statements import STATEMENTS
+from llasa_lib.verification.text import Sentence, plain, sentences
+from llasa_lib.verification.topics import HYPOTHETICAL, REFUSALS, TOPICS
 
 _NEGATION = re.compile(
     r"(?:\b(?:no|not|never|without|neither|nor|lacks|lacking|cannot|hardly any|absence of)|"
@@ -43,8 +44,8 @@ def verify(text, window, rate=RATE):
 
     Raises
     ------
-    RecordingError
-        If the window cannot be measured, see :func:`llasa_lib.captions.check_windows`.
+    WindowError
+        If the window cannot be measured, see :func:`llasa_lib.signals.check_windows`.
 
     Examples
     --------
@@ -53,7 +54,7 @@ def verify(text, window, rate=RATE):
     >>> [claim.verdict for claim in verify("Gravity lies along x at 9.8 m/s², and the heart rate is 72 bpm.", at_rest)]
     ['supported', 'supported', 'not checkable']
     """
-    samples = Samples(check_windows(np.asarray(window)[None], rate)[0], rate)
+    samples = Samples(check_windows(np.asarray(window)[None], round(SECONDS * rate), dtype=np.float64)[0], rate)
     claims, context = [], None
     for offset, words in sentences(plain(text)):
         sentence = Sentence(words, offset)

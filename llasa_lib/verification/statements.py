@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from llasa_lib.captions.verification import judges
+from llasa_lib.verification import judges
 
 
 class Statement(NamedTuple):
