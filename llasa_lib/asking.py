@@ -60,7 +60,7 @@ def ask_windows(llasa, processor, imu, question, activities, starts=None, max_ne
         texts = model.answers(llasa, processor, imu, question, max_new_tokens)
         scores = model.score_activities(llasa, processor, imu, activities)
     starts = [0.0] * len(imu) if starts is None else starts
-    seconds = imu.shape[1] / 20.0
+    seconds = imu.shape[1] / signals.RATE
     return [
         Reply(
             start=float(start),

@@ -13,7 +13,6 @@ from .recordings import ACTIVITIES
 COLOURS = _COLOURS = sns.color_palette("colorblind", 10)
 AXIS_COLOURS = {"x": _COLOURS[0], "y": _COLOURS[1], "z": _COLOURS[2]}
 ACTIVITY_COLOURS = dict(zip(ACTIVITIES, [_COLOURS[n] for n in (0, 1, 3, 2, 4, 5, 8, 9)], strict=True))
-RATE = 20.0  # Hz, of every window
 
 
 def use_style():
@@ -22,7 +21,7 @@ def use_style():
     plt.rcParams.update({"figure.figsize": (8, 3.2), "figure.dpi": 100, "axes.titlesize": "medium"})
 
 
-def window(imu, axes=None, rate=RATE, shade=()):
+def window(imu, axes=None, rate=signals.RATE, shade=()):
     """Acceleration above, rotation below, over the seconds of one window.
 
     Parameters
@@ -53,7 +52,7 @@ def window(imu, axes=None, rate=RATE, shade=()):
     return np.asarray(axes)
 
 
-def anatomy(imu, features, axes=None, rate=RATE):
+def anatomy(imu, features, axes=None, rate=signals.RATE):
     """A window taken apart: acceleration with its gravity, rotation, the rhythm of its size, and some features.
 
     Parameters
@@ -233,7 +232,7 @@ _PANELS = {
 }
 
 
-def proof(imu, text, claims, rate=RATE):
+def proof(imu, text, claims, rate=signals.RATE):
     """A text whose words light up the samples that prove them, or prove them wrong.
 
     Parameters

@@ -73,7 +73,7 @@ def windows(run, folder, subjects=None, **options):
     data = run.profile.data
     chosen = subjects or data.subjects
     people = {name: _of_set(chosen, name) if chosen else recordings.people(name) for name in data.sets}
-    return signals.make_shards(people, folder, data.rate, data.length, processes=data.processes, **options)
+    return signals.make_shards(people, folder, processes=data.processes, **options)
 
 
 def unlabelled(run, settings, work):
@@ -85,7 +85,7 @@ def unlabelled(run, settings, work):
 
 def pretrained(run, settings, imu, work, keep=False):
     """An encoder under any settings, and its loss curve."""
-    config = encoder.LimuBertConfig(max_position_embeddings=run.profile.data.length, **settings.network.model_dump())
+    config = encoder.LimuBertConfig(max_position_embeddings=signals.LENGTH, **settings.network.model_dump())
     return encoder.pretrain(imu, settings, work, run.profile.seed, config, keep)
 
 

@@ -260,7 +260,7 @@ def test_the_stage_ablate_has_three_parts(smoke_run):
     published, variants, rows = smoke_run.ablate()
     assert type(published) is encoder.LimuBertForPreTraining
     assert not published.training
-    plain = encoder.LimuBertConfig(max_position_embeddings=smoke_run.profile.data.length)
+    plain = encoder.LimuBertConfig(max_position_embeddings=signals.LENGTH)
     assert {name: getattr(published.config, name) for name in encoder.network.VARIANTS} == {
         name: getattr(plain, name) for name in encoder.network.VARIANTS
     }

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from llasa_lib import profiles, recordings
+from llasa_lib import profiles, recordings, signals
 from llasa_lib.errors import ProfileError
 
 
@@ -113,6 +113,12 @@ def test_a_missing_key_is_named_with_its_place(tmp_path):
 )
 def test_a_value_out_of_range_is_named_with_its_place(tmp_path, section, key, value):
     assert f"{section}.{key}" in refusal(written(tmp_path, lambda values: values[section].update({key: value})))
+
+
+@pytest.mark.parametrize(("key", "value"), [("rate", 20.0), ("length", 120)])
+def test_rate_and_length_of_a_window_are_no_choice_of_a_profile(tmp_path, key, value):
+    assert f"data.{key}" in refusal(written(tmp_path, lambda values: values["data"].update({key: value})))
+    assert (signals.LENGTH, signals.RATE) == (profiles.STEPS, 20.0)
 
 
 def test_nobody_is_both_tested_on_and_chosen_by(tmp_path):

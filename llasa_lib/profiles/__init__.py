@@ -24,13 +24,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+STEPS = 120  # of a window, as ``signals.LENGTH`` says: a floor above this one
+
+
 class Data(Section):
     """What is read and how it is cut (chapter 1)."""
 
     sets: list[str] = Field(min_length=1)
     subjects: list[str] | None = None
-    rate: float = Field(gt=0)
-    length: int = Field(gt=1)
     processes: int = Field(default=1, ge=1)
     test_subjects: list[str] = Field(min_length=1)
     validation_subjects: list[str] = Field(min_length=1)
@@ -269,18 +270,17 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def _encoders(self):
-        length = self.data.length
         published = {"encoder": self.encoder, "ablate.published": self.ablate.published}
         for where, settings in (published | self._variants("ablate", "variants")).items():
             patch = settings.network.patch_size
-            if length % patch:
-                raise ValueError(f"{where}.network.patch_size: {patch} does not divide the {length} steps of a window")
-            if not round(settings.mask_ratio * (length // patch)):
-                raise ValueError(f"{where}.mask_ratio: {settings.mask_ratio} of {length // patch} tokens hides none")
+            if STEPS % patch:
+                raise ValueError(f"{where}.network.patch_size: {patch} does not divide the {STEPS} steps of a window")
+            if not round(settings.mask_ratio * (STEPS // patch)):
+                raise ValueError(f"{where}.mask_ratio: {settings.mask_ratio} of {STEPS // patch} tokens hides none")
         patch = self.encoder.network.patch_size
-        if length % (6 * patch):
+        if STEPS % (6 * patch):
             raise ValueError(
-                f"encoder.network.patch_size: {length // patch} tokens cannot be cut into the six pieces that the "
+                f"encoder.network.patch_size: {STEPS // patch} tokens cannot be cut into the six pieces that the "
                 "recurrent classifier of ablate reads"
             )
         if self.tune.encoder_learning_rate and not self.align.steps_per_token:
@@ -288,9 +288,9 @@ class Profile(Section):
         tables = [self._variants("compare", table) for table in ("comparisons", "projectors")]
         for where, settings in ({"align": self.align} | tables[0] | tables[1]).items():
             steps = settings.steps_per_token
-            if steps and (length % steps or steps % patch):
+            if steps and (STEPS % steps or steps % patch):
                 raise ValueError(
-                    f"{where}.steps_per_token: {steps} has to divide the {length} steps of a window, and to be a "
+                    f"{where}.steps_per_token: {steps} has to divide the {STEPS} steps of a window, and to be a "
                     f"multiple of the {patch} steps in a token of the encoder"
                 )
         return self

@@ -33,4 +33,12 @@ from llasa_lib.signals.parity import limu_bert_windows
 from llasa_lib.signals.resampling import resample
 from llasa_lib.signals.shards import make_shards
 from llasa_lib.signals.splits import check_disjoint, split_by_subject
-from llasa_lib.signals.windows import cut_windows, make_windows, to_array, window_features, window_hashes
+from llasa_lib.signals.windows import (
+    LENGTH,
+    RATE,
+    cut_windows,
+    make_windows,
+    to_array,
+    window_features,
+    window_hashes,
+)

@@ -9,10 +9,10 @@ import pyarrow as pa
 from llasa_lib import recordings
 from llasa_lib.errors import RecordingError
 from llasa_lib.files import atomic
-from llasa_lib.signals.windows import make_windows, no_window, window_features
+from llasa_lib.signals.windows import LENGTH, RATE, make_windows, no_window, window_features
 
 
-def make_shards(people, folder, rate=20.0, length=120, stride=None, labelled=True, processes=1):
+def make_shards(people, folder, rate=RATE, length=LENGTH, stride=None, labelled=True, processes=1):
     """Cut data sets that need not fit into memory: the windows of :func:`make_windows`, mapped from files.
 
     Parameters

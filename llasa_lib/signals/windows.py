@@ -9,8 +9,12 @@ from llasa_lib.errors import RecordingError
 from llasa_lib.recordings import ACTIVITIES
 from llasa_lib.signals.resampling import resample
 
+# Facts, captions and the published encoder are all defined for windows of six seconds at this rate.
+RATE = 20.0  # Hz
+LENGTH = 120  # samples
 
-def window_features(length=120):
+
+def window_features(length=LENGTH):
     """Column types of a windows data set."""
     from datasets import Array2D, Features, Value
 
@@ -18,7 +22,7 @@ def window_features(length=120):
     return Features({"imu": Array2D((length, 6), "float32"), **columns, "start": Value("float64")})
 
 
-def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
+def make_windows(recordings, rate=RATE, length=LENGTH, stride=None, labelled=True):
     """Cut recordings into windows of equal length.
 
     Parameters
@@ -48,7 +52,7 @@ def make_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
     return Dataset.from_dict({"imu": imu, **columns}, features=window_features(length))
 
 
-def cut_windows(recordings, rate=20.0, length=120, stride=None, labelled=True):
+def cut_windows(recordings, rate=RATE, length=LENGTH, stride=None, labelled=True):
     """Windows as :func:`make_windows` cuts them, without a data set around them: it takes a second to import.
 
     Returns
