@@ -23,7 +23,7 @@ from llasa_lib.recordings.recording import (
     Segment,
     find_gaps,
     stretches,
-)  # fmt: skip
+)
 from llasa_lib.recordings.subjects import subject_name
 from llasa_lib.recordings.write import write
 

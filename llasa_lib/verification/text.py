@@ -95,13 +95,11 @@ INTERVALS = [
     )
 ]  # fmt: skip
 _LEAD = re.compile(
-    r"(?:(?:in|during|over|for|within|at|from|between|the|to begin with|next|finally|lastly|first|,|"
-    r":) ?)*"
+    r"(?:(?:in|during|over|for|within|at|from|between|the|to begin with|next|finally|lastly|first|,|:) ?)*"
 )
 _AFTERWARDS = re.compile(r"\b(?:after (?:which|that)|afterwards|then|thereafter|followed by|subsequently)\b")
 _GOES_ON = re.compile(
-    r"[,: ]*(?:and |with |where |when )*(?:an? |its? |varying|averaging|reaching|peaking|spread|"
-    r"by |at )"
+    r"[,: ]*(?:and |with |where |when )*(?:an? |its? |varying|averaging|reaching|peaking|spread|by |at )"
 )
 
 

@@ -6,8 +6,7 @@ A text that names one of these makes a claim that the window neither supports no
 import re
 
 _PEOPLE = (
-    r"(?:person|people|someone|somebody|subject|user|wearer|participant|individual|man|woman|child|he|she|"
-    r"they|who)"
+    r"(?:person|people|someone|somebody|subject|user|wearer|participant|individual|man|woman|child|he|she|they|who)"
 )
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 
@@ -16,19 +15,16 @@ TOPICS = [
     for quantity, pattern in (
         ("activity",
          r"\b(?:walking|strolling|jogging|running|sprinting|hiking|marching|sitting|seated|standing(?! out)|lying|"
-         r"laying down|biking|cycling|driving|sleeping|dancing|jumping|cooking|typing|writing|swimming|rowing|"
-         r"eating|"
+         r"laying down|biking|cycling|driving|sleeping|dancing|jumping|cooking|typing|writing|swimming|rowing|eating|"
          r"drinking|exercising|working out|vacuuming|ironing|(?:climbing|descending|ascending)(?: (?:the )?stairs)?|"
          r"going (?:up|down)(?:stairs| the stairs)?|upstairs|downstairs|stairs|staircase|sedentary|ambulation|"
          r"locomotion)\b"),
         ("activity", rf"\b{_PEOPLE} (?:\w+ )?(?:walks?|jogs?|runs?|sprints?|sits?|stands?|lies|climbs?|cycles|"
          rf"drives?|sleeps?|jumps?)\b"),
         ("place", r"\b(?:indoors?|outdoors?|in(?:side)? (?:a|an|the|his|her|their) (?:\w+ )?(?:office|house|room|"
-         r"kitchen|park|street|car|bus|train|gym|bed|"
-         r"garden|forest|city|building|home|school|shop|hospital|elevator|lift)|at (?:home|work|the (?:office|gym))|"
-         r"(?:on|over|across) "
-         r"(?:a|the) (?:\w+ )?(?:street|road|pavement|grass|treadmill|sofa|couch|chair|bed|beach|slope|hill|floor|"
-         r"ground|table))\b"),
+         r"kitchen|park|street|car|bus|train|gym|bed|garden|forest|city|building|home|school|shop|hospital|elevator|"
+         r"lift)|at (?:home|work|the (?:office|gym))|(?:on|over|across) (?:a|the) (?:\w+ )?(?:street|road|pavement|"
+         r"grass|treadmill|sofa|couch|chair|bed|beach|slope|hill|floor|ground|table))\b"),
         ("heart rate", rf"\b(?:heart ?rate|heart ?beat|pulse|bpm)\b|\b{_NUMBER} beats per minute\b"),
         ("body",
          r"\b(?:blood pressure|breath(?:ing|es|s)?|respiration|body temperature|skin temperature|calories|kcal|"
@@ -55,10 +51,8 @@ TOPICS = [
 
 # "Heart rate cannot be told" says nothing about the heart rate; "would" says nothing about this window.
 REFUSALS = re.compile(
-    r"\b(?:cannot|can't|can not|could not|unable|impossible|unknown|no way|not possible|nothing (?:in|about)|"
-    r"no information|"
-    r"(?:do|does|did)(?: not|n't) (?:show|tell|reveal|say|measure|record|know|contain|see|hear|feel)|(?:is|"
-    r"are) not in|needs?|"
-    r"require[sd]?|would (?:need|take)|not (?:visible|known|measured|recorded|available))\b"
+    r"\b(?:cannot|can't|can not|could not|unable|impossible|unknown|no way|not possible|nothing (?:in|about)|no "
+    r"information|(?:do|does|did)(?: not|n't) (?:show|tell|reveal|say|measure|record|know|contain|see|hear|feel)|(?:is|"
+    r"are) not in|needs?|require[sd]?|would (?:need|take)|not (?:visible|known|measured|recorded|available))\b"
 )
 HYPOTHETICAL = re.compile(r"\bwould\b|^ ?if\b|[,:] if\b|\bimagine\b|\bsuppose\b")
