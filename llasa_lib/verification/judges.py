@@ -68,9 +68,17 @@ def tilted(said, samples):
     return Finding("tilted", tilt, tilt >= UPRIGHT, ACCELERATION)
 
 
-def upright(said, samples):
-    tilt = samples.lean()
-    return Finding("upright", tilt, tilt < UPRIGHT, ACCELERATION)
+def _opposite(judge, claimed):
+    """The recomputation of a claim that holds where another does not."""
+
+    def opposite(said, samples):
+        finding = judge(said, samples)
+        return finding._replace(claimed=claimed, holds=not finding.holds)
+
+    return opposite
+
+
+upright = _opposite(tilted, "upright")
 
 
 def level(said, samples):
@@ -116,9 +124,7 @@ def turns(said, samples):
     return Finding("turning", mean, mean >= QUIET_TURNING, ROTATION)
 
 
-def no_turning(said, samples):
-    mean = float(samples.turning.mean())
-    return Finding("no rotation", mean, mean < QUIET_TURNING, ROTATION)
+no_turning = _opposite(turns, "no rotation")
 
 
 def compare_spreads(said, samples):
@@ -234,9 +240,7 @@ def transition(said, samples):
     return Finding("posture change", truth, samples.turn >= TURN_LEAST, ACCELERATION)
 
 
-def same_posture(said, samples):
-    finding = transition(said, samples)
-    return finding._replace(claimed="same posture", holds=not finding.holds)
+same_posture = _opposite(transition, "same posture")
 
 
 def steady_axis(said, samples):
