@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from llasa_lib import recordings, signals
-from llasa_lib.errors import RecordingError, SplitError
+from llasa_lib.errors import RecordingError, SplitError, WindowError
 from llasa_lib.recordings import ACTIVITIES, Recording
 
 WALK = Path(__file__).resolve().parent.parent / "data" / "samples" / "walk.csv"
@@ -227,6 +227,22 @@ def test_to_array_follows_the_order_of_the_data_set(hapt_windows, tmp_path):
     hapt_windows.to_parquet(tmp_path / "windows.parquet")
     back = Dataset.from_parquet(str(tmp_path / "windows.parquet"), cache_dir=str(tmp_path))
     np.testing.assert_array_equal(signals.to_array(back), array)
+
+
+# --- what is no window ---------------------------------------------------------------------------
+
+
+def test_a_window_is_refused_for_what_its_mean_would_hide(hapt_windows):
+    imu = signals.to_array(hapt_windows)[:3]
+    np.testing.assert_array_equal(signals.check_windows(imu), imu)
+    spike, off = imu.copy(), imu.copy()
+    spike[1, 7, 4] = 61.0  # rad/s; no phone measures that
+    off[2, :70, :3] = 0.0  # the sensor slept for more than half of the window
+    off[2, 70:, :3] *= 2.4  # and the mean does not show it
+    for bad, words in ((spike, "Window 1: mean rotation"), (off, "Window 2: median acceleration 0;")):
+        with pytest.raises(WindowError, match=words):
+            signals.check_windows(bad)
+        assert signals.check_windows(bad, units=False).shape == imu.shape
 
 
 # --- splits --------------------------------------------------------------------------------------

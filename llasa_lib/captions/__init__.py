@@ -26,6 +26,6 @@ from llasa_lib.captions.facts import (
     measure,
     measure_all,
     say,
-)  # fmt: skip
+)
 from llasa_lib.captions.grammar import is_moving, phrases
 from llasa_lib.captions.language import describe, measurement_line

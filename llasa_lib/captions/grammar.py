@@ -21,32 +21,17 @@ LEAST_TURNING = 0.1  # rad/s; below it there is an axis of most rotation, but no
 PHRASES = {
     "sensor_problem": (("{problem}",), ()),
     "gravity": (
-        (
-            "the {x} axis carries gravity at {gravity} m/s²",
-            "axis {x} carries gravity at {gravity} m/s²",
-            "gravity lies along {x} at {gravity} m/s²",
-            "gravity is felt on the {x} axis at {gravity} m/s²",
-            "gravity on the {x} axis is {gravity} m/s²",
-            "gravity reads {gravity} m/s² on the {x} axis",
-            "the {x} axis points {side}, reading {gravity} m/s²",
-            "axis {x} points {side}, reading {gravity} m/s²",
-        ),
-        (
-            "with gravity on {x} at {gravity} m/s²",
-            "with gravity along axis {x} at {gravity} m/s²",
-            "with gravity of {gravity} m/s² along {x}",
-            "with the {x} axis carrying gravity at {gravity} m/s²",
-            "with axis {x} pointing {side}, reading {gravity} m/s²",
-        ),
+        ("the {x} axis carries gravity at {gravity} m/s²", "axis {x} carries gravity at {gravity} m/s²",
+         "gravity lies along {x} at {gravity} m/s²", "gravity is felt on the {x} axis at {gravity} m/s²",
+         "gravity on the {x} axis is {gravity} m/s²", "gravity reads {gravity} m/s² on the {x} axis",
+         "the {x} axis points {side}, reading {gravity} m/s²", "axis {x} points {side}, reading {gravity} m/s²"),
+        ("with gravity on {x} at {gravity} m/s²", "with gravity along axis {x} at {gravity} m/s²",
+         "with gravity of {gravity} m/s² along {x}", "with the {x} axis carrying gravity at {gravity} m/s²",
+         "with axis {x} pointing {side}, reading {gravity} m/s²"),
     ),
     "tilt": (
-        (
-            "the {x} axis leans {lean} from vertical",
-            "axis {x} is {lean} from vertical",
-            "the tilt is {lean}",
-            "axis {x} is tilted by {lean}",
-            "the sensor leans {lean} from vertical",
-        ),
+        ("the {x} axis leans {lean} from vertical", "axis {x} is {lean} from vertical", "the tilt is {lean}",
+         "axis {x} is tilted by {lean}", "the sensor leans {lean} from vertical"),
         ("with a tilt of {lean}", "with axis {x} leaning {lean} from vertical"),
     ),
     "transition": (
@@ -54,53 +39,31 @@ PHRASES = {
         ("with a change of posture of {turn} degrees",),
     ),
     "intensity": (
-        (
-            "the motion is {level} at {intensity} m/s²",
-            "the motion is {level}, varying by {intensity} m/s²",
-            "{level} motion spreads acceleration by {intensity} m/s²",
-            "acceleration varies by {intensity} m/s² in {level} motion",
-            "{level} motion has a spread of {intensity} m/s²",
-            "the sensor feels {level} motion of {intensity} m/s²",
-            "{level} motion shakes the sensor by {intensity} m/s²",
-            "acceleration spreads by {intensity} m/s² in {level} motion",
-            "the spread is {intensity} m/s² in {level} motion",
-            "the motion, {level}, has a spread of {intensity} m/s²",
-        ),
-        (
-            "with {level} motion of {intensity} m/s²",
-            "with {level} motion varying by {intensity} m/s²",
-            "with {level} motion and a spread of {intensity} m/s²",
-            "with {level} motion spreading acceleration by {intensity} m/s²",
-        ),
+        ("the motion is {level} at {intensity} m/s²", "the motion is {level}, varying by {intensity} m/s²",
+         "{level} motion spreads acceleration by {intensity} m/s²",
+         "acceleration varies by {intensity} m/s² in {level} motion",
+         "{level} motion has a spread of {intensity} m/s²", "the sensor feels {level} motion of {intensity} m/s²",
+         "{level} motion shakes the sensor by {intensity} m/s²",
+         "acceleration spreads by {intensity} m/s² in {level} motion",
+         "the spread is {intensity} m/s² in {level} motion", "the motion, {level}, has a spread of {intensity} m/s²"),
+        ("with {level} motion of {intensity} m/s²", "with {level} motion varying by {intensity} m/s²",
+         "with {level} motion and a spread of {intensity} m/s²",
+         "with {level} motion spreading acceleration by {intensity} m/s²"),
     ),
     "intensity, still": (
-        (
-            "acceleration varies by only {intensity} m/s²",
-            "the sensor keeps still, varying by {intensity} m/s²",
-            "the sensor is still, varying by only {intensity} m/s²",
-            "the sensor rests with a spread of {intensity} m/s²",
-            "hardly anything moves, with a spread of {intensity} m/s²",
-            "the sensor barely moves, with a spread of {intensity} m/s²",
-            "acceleration spreads by only {intensity} m/s²",
-            "the spread is only {intensity} m/s²",
-            "the sensor stays still with a spread of {intensity} m/s²",
-            "the sensor barely moves, varying by {intensity} m/s²",
-        ),
-        (
-            "with a spread of only {intensity} m/s²",
-            "with acceleration varying by only {intensity} m/s²",
-            "with the sensor still, varying by {intensity} m/s²",
-            "with acceleration spreading by only {intensity} m/s²",
-            "with the sensor at rest and a spread of {intensity} m/s²",
-        ),
+        ("acceleration varies by only {intensity} m/s²", "the sensor keeps still, varying by {intensity} m/s²",
+         "the sensor is still, varying by only {intensity} m/s²", "the sensor rests with a spread of {intensity} m/s²",
+         "hardly anything moves, with a spread of {intensity} m/s²",
+         "the sensor barely moves, with a spread of {intensity} m/s²", "acceleration spreads by only {intensity} m/s²",
+         "the spread is only {intensity} m/s²", "the sensor stays still with a spread of {intensity} m/s²",
+         "the sensor barely moves, varying by {intensity} m/s²"),
+        ("with a spread of only {intensity} m/s²", "with acceleration varying by only {intensity} m/s²",
+         "with the sensor still, varying by {intensity} m/s²", "with acceleration spreading by only {intensity} m/s²",
+         "with the sensor at rest and a spread of {intensity} m/s²"),
     ),
     "cadence": (
-        (
-            "steps repeat at {cadence} steps/s",
-            "the cadence is {cadence} steps/s",
-            "steps follow each other at {cadence} steps/s",
-            "the step rhythm is {cadence} steps/s",
-        ),
+        ("steps repeat at {cadence} steps/s", "the cadence is {cadence} steps/s",
+         "steps follow each other at {cadence} steps/s", "the step rhythm is {cadence} steps/s"),
         ("with a cadence of {cadence} steps/s", "with steps repeating at {cadence} steps/s"),
     ),
     "cadence, clear": (
@@ -112,28 +75,20 @@ PHRASES = {
         ("with a loose rhythm of {cadence} steps/s",),
     ),
     "cadence, none": (
-        (
-            "there is no regular step rhythm",
-            "no step rhythm appears",
-            "no regular step rhythm shows",
-        ),
+        ("there is no regular step rhythm", "no step rhythm appears", "no regular step rhythm shows"),
         ("with no regular step rhythm", "without a step rhythm"),
     ),
     "symmetry, even": (
-        ("the steps are even", "successive steps are alike"),
-        ("with even steps", "with successive steps alike"),
+        (("the steps are even", "successive steps are alike"), ("with even steps", "with successive steps alike"))
     ),
     "symmetry, uneven": (
         ("the steps alternate", "successive steps differ"),
         ("with alternating steps", "with successive steps different"),
     ),
     "strongest_axis": (
-        (
-            "axis {most} varies most, by {strongest_axis} m/s²",
-            "most variation is on {most} at {strongest_axis} m/s²",
-            "the {most} axis varies most, by {strongest_axis} m/s²",
-            "variation is largest on axis {most} at {strongest_axis} m/s²",
-        ),
+        ("axis {most} varies most, by {strongest_axis} m/s²", "most variation is on {most} at {strongest_axis} m/s²",
+         "the {most} axis varies most, by {strongest_axis} m/s²",
+         "variation is largest on axis {most} at {strongest_axis} m/s²"),
         ("with axis {most} varying most, by {strongest_axis} m/s²", "with most variation on axis {most}"),
     ),
     "frequency": (
@@ -141,36 +96,23 @@ PHRASES = {
         ("with axis {most} swinging at {frequency} Hz",),
     ),
     "rotation": (
-        (
-            "rotation averages {rotation} rad/s",
-            "the mean rotation is {rotation} rad/s",
-            "the sensor turns at {rotation} rad/s on average",
-        ),
+        ("rotation averages {rotation} rad/s", "the mean rotation is {rotation} rad/s",
+         "the sensor turns at {rotation} rad/s on average"),
         ("with rotation averaging {rotation} rad/s", "with an average rotation of {rotation} rad/s"),
     ),
     "rotation_peak": (
-        (
-            "rotation peaks at {rotation_peak} rad/s",
-            "the fastest turn reaches {rotation_peak} rad/s",
-            "the fastest rotation is {rotation_peak} rad/s",
-        ),
+        ("rotation peaks at {rotation_peak} rad/s", "the fastest turn reaches {rotation_peak} rad/s",
+         "the fastest rotation is {rotation_peak} rad/s"),
         ("with rotation peaking at {rotation_peak} rad/s",),
     ),
     "rotation_axis": (
-        (
-            "the sensor turns mostly about {turns}",
-            "most turning is about {turns}",
-            "most rotation is about the {turns} axis",
-        ),
+        ("the sensor turns mostly about {turns}", "most turning is about {turns}",
+         "most rotation is about the {turns} axis"),
         ("with most turning about {turns}", "with the sensor turning mostly about {turns}"),
     ),
     "impact": (
-        (
-            "the largest impact reaches {impact} m/s²",
-            "the heaviest impact reaches {impact} m/s² after {impact_time} s",
-            "the largest impact, {impact} m/s², comes after {impact_time} s",
-            "the strongest impact is {impact} m/s²",
-        ),
+        ("the largest impact reaches {impact} m/s²", "the heaviest impact reaches {impact} m/s² after {impact_time} s",
+         "the largest impact, {impact} m/s², comes after {impact_time} s", "the strongest impact is {impact} m/s²"),
         ("with the largest impact at {impact} m/s²", "with the heaviest impact reaching {impact} m/s²"),
     ),
     "impact, none": (
@@ -178,8 +120,7 @@ PHRASES = {
         ("with acceleration peaking at {impact} m/s²",),
     ),
     "impacts, some": (
-        ("there are {impacts} impacts", "the sensor registers {impacts} impacts"),
-        ("with {impacts} impacts",),
+        (("there are {impacts} impacts", "the sensor registers {impacts} impacts"), ("with {impacts} impacts",))
     ),
     "impacts, one": (("there is 1 impact", "a single impact stands out"), ("with a single impact",)),
     "impacts, none": (("there is no impact", "no impact stands out"), ("without any impact", "with no impact")),
@@ -188,24 +129,17 @@ PHRASES = {
         ("with the sensor at rest for {still_seconds} of 6 seconds",),
     ),
     "still_seconds, all": (
-        ("all 6 seconds are still", "the sensor rests for all 6 seconds"),
-        ("with all 6 seconds still",),
+        (("all 6 seconds are still", "the sensor rests for all 6 seconds"), ("with all 6 seconds still",))
     ),
     "trend, rising": (
-        ("the motion grows towards the end", "the second half moves more"),
-        ("with more motion in the second half",),
+        (("the motion grows towards the end", "the second half moves more"), ("with more motion in the second half",))
     ),
     "trend, falling": (
-        ("the motion fades towards the end", "the second half moves less"),
-        ("with less motion in the second half",),
+        (("the motion fades towards the end", "the second half moves less"), ("with less motion in the second half",))
     ),
     "trend, steady": (
-        (
-            "both halves move about equally",
-            "both halves are about alike",
-            "both halves move alike",
-            "the two halves are about alike",
-        ),
+        ("both halves move about equally", "both halves are about alike", "both halves move alike",
+         "the two halves are about alike"),
         ("with both halves about alike",),
     ),
     "change, starts moving": (
@@ -220,61 +154,27 @@ PHRASES = {
         ("motion is largest in the {roughest_third} two seconds", "the {roughest_third} two seconds are the roughest"),
         ("with most motion in the {roughest_third} two seconds",),
     ),
-}
+}  # fmt: skip
 
 # How phrases become sentences: C is a clause, A an adjunct.
 SHAPES = (
-    "C, A. C.",
-    "C. C, A.",
-    "A, C. C.",
-    "C. A, C.",
-    "C, and C. C.",
-    "C. C, and C.",
-    "C, while C. C.",
-    "C. C, while C.",
-    "while C, C. C.",
-    "C; C, and C.",
-    "C, C, and C.",
-    "C, A, and C.",
-    "A, C, and C.",
-    "C, A; C.",
-    "C, A. At the same time, C.",
-    "C. At the same time, C, and C.",
-    "C. In addition, C, A.",
-    "C, A and A.",
-    "C, A. C, and C.",
-    "C, and C. C, A.",
-    "C, C, and C. C.",
-    "C. C, A, and C.",
-    "A, C. C, and C.",
-    "while C, C. C, A.",
-    "C, A. C, while C.",
-    "C, while C. C, A.",
-    "C, A. A, C.",
-)
+    "C, A. C.", "C. C, A.", "A, C. C.", "C. A, C.", "C, and C. C.", "C. C, and C.", "C, while C. C.",
+    "C. C, while C.", "while C, C. C.", "C; C, and C.", "C, C, and C.", "C, A, and C.", "A, C, and C.", "C, A; C.",
+    "C, A. At the same time, C.", "C. At the same time, C, and C.", "C. In addition, C, A.", "C, A and A.",
+    "C, A. C, and C.", "C, and C. C, A.", "C, C, and C. C.", "C. C, A, and C.", "A, C. C, and C.",
+    "while C, C. C, A.", "C, A. C, while C.", "C, while C. C, A.", "C, A. A, C.",
+)  # fmt: skip
 SHORT_SHAPES = ("C, and C.", "C, A.", "A, C.", "C, while C.", "C; C.")  # behind a long label or a sensor problem
 
 OPENINGS = (
-    "{A}: ",
-    "The person is {a}: ",
-    "The person is {a}. ",
-    "Someone is {a}: ",
-    "Someone is {a}. ",
-    "This is someone {a}: ",
-    "This window shows {a}: ",
-    "Six seconds of {a}: ",
-    "While the person is {a}, ",
-    "While someone is {a}, ",
-    "The person is {a} while ",
-)
+    "{A}: ", "The person is {a}: ", "The person is {a}. ", "Someone is {a}: ", "Someone is {a}. ",
+    "This is someone {a}: ", "This window shows {a}: ", "Six seconds of {a}: ", "While the person is {a}, ",
+    "While someone is {a}, ", "The person is {a} while ",
+)  # fmt: skip
 BLIND_OPENINGS = (
-    *("",) * 5,
-    "In this window, ",
-    "In these six seconds, ",
-    "Over six seconds, ",
-    "During this window, ",
+    *("",) * 5, "In this window, ", "In these six seconds, ", "Over six seconds, ", "During this window, ",
     "The signal shows that ",
-)
+)  # fmt: skip
 
 # A third of the narration: what moves, when, and how much.
 WHEN = (

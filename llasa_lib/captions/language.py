@@ -8,23 +8,8 @@ import random
 import re
 from dataclasses import dataclass
 
+from llasa_lib.captions import grammar
 from llasa_lib.captions.facts import AXES, Facts, level, say, trend
-from llasa_lib.captions.grammar import (
-    BLIND_OPENINGS,
-    LEAST_LEAD,
-    LEAST_SHARE,
-    LEAST_TURNING,
-    MOTION,
-    OPENINGS,
-    OVERALL,
-    REST,
-    SHAPES,
-    SHORT_SHAPES,
-    THIRDS,
-    WHEN,
-    is_moving,
-    phrases,
-)
 from llasa_lib.errors import ModelError
 
 WORDS = (20, 25)  # shortest and longest caption, in words
@@ -74,8 +59,8 @@ def describe(facts, activity=None, seed=0):
     if activity is not None and not 1 <= _count(activity) <= 8:
         raise ModelError(f"an activity must be named in one to eight words, not {activity!r}.")
     rng = random.Random(f"{seed}-caption")
-    openings = BLIND_OPENINGS if activity is None else OPENINGS
-    said = {"C": phrases(facts, "clause"), "A": phrases(facts, "adjunct")}
+    openings = grammar.BLIND_OPENINGS if activity is None else grammar.OPENINGS
+    said = {"C": grammar.phrases(facts, "clause"), "A": grammar.phrases(facts, "adjunct")}
     for opening in rng.sample(openings, len(openings)):
         opening = opening.format(a=activity, A=activity and activity[0].upper() + activity[1:])
         text = _write(opening, said, rng)
@@ -88,9 +73,9 @@ def describe(facts, activity=None, seed=0):
 
 def _write(opening, said, rng):
     """The first sentence shape, in random order, that phrases can fill with the right number of words, or None."""
-    tiers = (SHAPES, SHORT_SHAPES)
+    tiers = (grammar.SHAPES, grammar.SHORT_SHAPES)
     if "sensor_problem" in said["C"]:  # nothing is more important
-        tiers = [f"C. {shape}" for shape in SHORT_SHAPES], ["C. C.", "C."]
+        tiers = [f"C. {shape}" for shape in grammar.SHORT_SHAPES], ["C. C.", "C."]
     for shape in (shape for tier in tiers for shape in rng.sample(tier, len(tier)) if _joins(opening, shape)):
         fixed = _count(opening) + _count(shape) - len(_SLOT.findall(shape))
         chosen = _choose(shape, said, rng) or ()
@@ -136,7 +121,7 @@ def _choose(shape, said, rng):
         return None
     variants = [said[form][name] for form, name in zip(forms, names, strict=True)]
     if "C, C" in shape:  # a comma inside a list of clauses would end the clause
-        return [[phrase for phrase in phrases if "," not in phrase] for phrases in variants]
+        return [[phrase for phrase in some if "," not in phrase] for some in variants]
     return variants
 
 
@@ -178,12 +163,12 @@ def _narrate(facts, said, seed):
     sentences = [
         *said.get("sensor_problem", ())[:1],
         *_thirds(facts, rng),
-        rng.choice(OVERALL).format(one("gravity"), one(rng.choice(lasting))),
+        rng.choice(grammar.OVERALL).format(one("gravity"), one(rng.choice(lasting))),
     ]
     events = [name for name in ("transition", "change", "impact") if name in said]
     events += ["impacts"] if facts["impacts"].value > 1 else []
     sentences.append(", and ".join(one(name) for name in events[:2]))
-    if is_moving(facts):
+    if grammar.is_moving(facts):
         sentences.append(", and ".join(one(name) for name in ("cadence", "symmetry") if name in said))
     return " ".join(_capitalise(sentence) + "." for sentence in sentences[:6])
 
@@ -191,9 +176,9 @@ def _narrate(facts, said, seed):
 def _thirds(facts, rng):
     """Three sentences, one for each two seconds."""
     before = None
-    for i, whens in enumerate(WHEN):
+    for i, whens in enumerate(grammar.WHEN):
         spread = facts[f"intensity_third_{i + 1}"].value
-        yield rng.choice(THIRDS).format(
+        yield rng.choice(grammar.THIRDS).format(
             when=rng.choice(whens),
             motion=_motion(before, spread),
             spread=say(spread),
@@ -206,8 +191,8 @@ def _motion(before, now):
     """What moves in a third, and how that differs from the third before."""
     same = before is not None and ("same" if level(before) == level(now) else "other")
     if level(now) == "still":
-        return REST[same or "first"]
-    return MOTION[f"{trend(before, now)}, {same}" if same else "first"].format(level=level(now))
+        return grammar.REST[same or "first"]
+    return grammar.MOTION[f"{trend(before, now)}, {same}" if same else "first"].format(level=level(now))
 
 
 def measurement_line(facts):
@@ -228,7 +213,7 @@ def measurement_line(facts):
         In SI units, rounded as the answers round them.
     """
     f = facts
-    motion = f"moving {f['level'].value}" if is_moving(f) else "keeps still"
+    motion = f"moving {f['level'].value}" if grammar.is_moving(f) else "keeps still"
     change = f"{f['change'].value} {f['change_time'].value}" if f["change"].value else "none"
     return "; ".join(
         [
@@ -259,19 +244,19 @@ def _or_none(value):
 
 def _first(fact):
     """The axis that comes first in something and its value, where one does."""
-    return f"{fact.axis} {say(fact.value)}" if fact.confidence >= LEAST_LEAD else "none"
+    return f"{fact.axis} {say(fact.value)}" if fact.confidence >= grammar.LEAST_LEAD else "none"
 
 
 def _turning(facts):
     """Whether the sensor turns at all, and about which axis most."""
-    if facts["rotation"].value < LEAST_TURNING:
+    if facts["rotation"].value < grammar.LEAST_TURNING:
         return "hardly"
     axis = facts["rotation_axis"]
-    return f"mostly {axis.axis if axis.confidence >= LEAST_LEAD else 'none'}"
+    return f"mostly {axis.axis if axis.confidence >= grammar.LEAST_LEAD else 'none'}"
 
 
 def _axis(facts, axis):
     """Spread of an axis, and the frequency of its swing where it swings."""
     spread, frequency = facts[f"spread_{axis}"], facts[f"frequency_{axis}"]
-    swings = frequency.value is not None and frequency.confidence >= LEAST_SHARE
+    swings = frequency.value is not None and frequency.confidence >= grammar.LEAST_SHARE
     return f"{axis} {say(spread.value)}" + (f" at {say(frequency.value)}" if swings else "")

@@ -11,4 +11,4 @@ Notable features:
 
 from llasa_lib.corpora.answers import read_pairs
 from llasa_lib.corpora.exporting import export
-from llasa_lib.corpora.reading import COLUMNS, DESCRIPTION, PUBLISHED, Failure, Parsed, load, read_chat
+from llasa_lib.corpora.reading import COLUMNS, DESCRIPTION, PUBLISHED, load, read_chat

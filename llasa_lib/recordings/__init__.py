@@ -14,18 +14,10 @@
 from llasa_lib.errors import DataError
 from llasa_lib.recordings import basicmotions, hapt, hhar, motionsense, pamap2, shoaib, shoulder, sources
 from llasa_lib.recordings.own import inspect, read
-from llasa_lib.recordings.recording import (
-    ACTIVITIES,
-    CHANNELS,
-    STANDARD_GRAVITY,
-    TRANSITIONS,
-    Recording,
-    Segment,
-    find_gaps,
-    stretches,
-)  # fmt: skip
 from llasa_lib.recordings.subjects import subject_name
 from llasa_lib.recordings.write import write
+
+from .recording import ACTIVITIES, CHANNELS, STANDARD_GRAVITY, TRANSITIONS, Recording, Segment, find_gaps, stretches
 
 # Set -> the module that reads it: `read(path, subjects)`, and `PEOPLE` or, if files must be asked, `people(path)`.
 READERS = {

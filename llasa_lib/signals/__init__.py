@@ -19,13 +19,7 @@ NOTE: our windows deviate from LLaSA's and LIMU-BERT's, which average blocks of 
 vibration above 10 Hz onto the band of the steps; chapter 1 shows it.
 """
 
-from llasa_lib.signals.augmentation import (
-    level_axis,
-    mirror,
-    turn_about,
-    turn_randomly,
-    upright_axis,
-)
+from llasa_lib.signals.augmentation import level_axis, mirror, turn_about, turn_randomly, upright_axis
 from llasa_lib.signals.checking import check_windows
 from llasa_lib.signals.features import FEATURES, SUMMARY_NAMES, describe_windows, summarise
 from llasa_lib.signals.gravity import align_to_gravity, gravity_direction, rotate, split_gravity

@@ -21,45 +21,21 @@ FREE_OF_GRAVITY = 0.25  # share of gravity below which an axis "carries no gravi
 MIDDLE = (SYMMETRY_EVEN + SYMMETRY_UNEVEN) / 2  # between even and uneven steps
 CHANGE_WITHIN = 0.5  # s, around a change point
 
-_LIMIT = {word: limit for limit, word in LEVELS}
+_LIGHT, _MODERATE, _STRONG = (limit for limit, word in LEVELS if word in ("light", "moderate", "strong"))
 # What words for motion mean: least and most spread of |acceleration|, m/s².
-INTENSITIES = {
-    "still": (0, STILL),
-    "light": (STILL, _LIMIT["light"]),
-    "moderate": (_LIMIT["light"], _LIMIT["moderate"]),
-    "strong": (_LIMIT["moderate"], _LIMIT["strong"]),
-    "very strong": (_LIMIT["strong"], math.inf),
-    "extremely strong": (_LIMIT["strong"], math.inf),
-    "motionless": (0, STILL),
-    "stationary": (0, STILL),
-    "at rest": (0, STILL),
-    "static": (0, STILL),
-    "immobile": (0, STILL),
-    "quiet": (0, STILL),
-    "inactive": (0, STILL),
-    "resting": (0, STILL),
-    "flat": (0, STILL),
-    "gentle": (0, _LIMIT["light"]),
-    "mild": (0, _LIMIT["light"]),
-    "slight": (0, _LIMIT["light"]),
-    "low": (0, _LIMIT["light"]),
-    "weak": (0, _LIMIT["light"]),
-    "minimal": (0, HARDLY * STILL),
-    "negligible": (0, HARDLY * STILL),
-    "little": (0, HARDLY * STILL),
-    "very little": (0, HARDLY * STILL),
-    "hardly any": (0, HARDLY * STILL),
-    "almost no": (0, HARDLY * STILL),
-    "medium": (_LIMIT["light"], _LIMIT["moderate"]),
-    "vigorous": (_LIMIT["moderate"], math.inf),
-    "intense": (_LIMIT["moderate"], math.inf),
-    "violent": (_LIMIT["moderate"], math.inf),
-    "energetic": (_LIMIT["moderate"], math.inf),
-    "high": (_LIMIT["moderate"], math.inf),
-    "heavy": (_LIMIT["moderate"], math.inf),
-}
+_RANGES = (
+    (0, STILL, "still, motionless, stationary, at rest, static, immobile, quiet, inactive, resting, flat"),
+    (STILL, _LIGHT, "light"),
+    (0, _LIGHT, "gentle, mild, slight, low, weak"),
+    (0, HARDLY * STILL, "minimal, negligible, little, very little, hardly any, almost no"),
+    (_LIGHT, _MODERATE, "moderate, medium"),
+    (_MODERATE, _STRONG, "strong"),
+    (_STRONG, math.inf, "very strong, extremely strong"),
+    (_MODERATE, math.inf, "vigorous, intense, violent, energetic, high, heavy"),
+)
+INTENSITIES = {word: (low, high) for low, high, words in _RANGES for word in words.split(", ")}
 AT_LEAST = {"a": 1, "an": 1, "some": 2, "a few": 2, "repeated": 2, "multiple": 2, "several": 3}
-AT_LEAST |= {"many": 5, "numerous": 5, "frequent": 5}
+AT_LEAST |= dict.fromkeys(("many", "numerous", "frequent"), 5)
 SMALLER = ("less", "smaller", "lower", "weaker", "calmer", "quieter")
 LEAST = ("least", "smallest", "lowest", "weakest", "calmest", "quietest")
 TIMES = {"twice": 2.0, "two times": 2.0, "double": 2.0, "half": 0.5, "thrice": 3.0, "three times": 3.0}
@@ -92,9 +68,17 @@ def tilted(said, samples):
     return Finding("tilted", tilt, tilt >= UPRIGHT, ACCELERATION)
 
 
-def upright(said, samples):
-    tilt = samples.lean()
-    return Finding("upright", tilt, tilt < UPRIGHT, ACCELERATION)
+def _opposite(judge, claimed):
+    """The recomputation of a claim that holds where another does not."""
+
+    def opposite(said, samples):
+        finding = judge(said, samples)
+        return finding._replace(claimed=claimed, holds=not finding.holds)
+
+    return opposite
+
+
+upright = _opposite(tilted, "upright")
 
 
 def level(said, samples):
@@ -140,9 +124,7 @@ def turns(said, samples):
     return Finding("turning", mean, mean >= QUIET_TURNING, ROTATION)
 
 
-def no_turning(said, samples):
-    mean = float(samples.turning.mean())
-    return Finding("no rotation", mean, mean < QUIET_TURNING, ROTATION)
+no_turning = _opposite(turns, "no rotation")
 
 
 def compare_spreads(said, samples):
@@ -258,9 +240,7 @@ def transition(said, samples):
     return Finding("posture change", truth, samples.turn >= TURN_LEAST, ACCELERATION)
 
 
-def same_posture(said, samples):
-    finding = transition(said, samples)
-    return finding._replace(claimed="same posture", holds=not finding.holds)
+same_posture = _opposite(transition, "same posture")
 
 
 def steady_axis(said, samples):

@@ -16,23 +16,15 @@ _DIGITS = re.compile(r"(?<![\w.])[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:e[-+]?[
 _UNIT = re.compile("[ -]?(?:" + "|".join(f"(?P<u{n}>{pattern})" for n, (_, _, pattern) in enumerate(UNITS)) + ")")
 _WORD = re.compile("|".join(f"(?P<w{n}>{pattern})" for n, (_, _, pattern) in enumerate(WORDS)))
 _RELATIONS = (
-    (
-        "about",
-        r"(?:\b(?:about|around|approximately|approx|roughly|nearly|almost|close to|circa|ca|near|some|in the order of|"
-        r"(?:just|slightly) (?:over|under|above|below))|~|≈) *(?:[+-] ?)?$",
-    ),
-    (
-        "below",
-        r"(?:\b(?:below|under|less than|lower than|smaller than|at most|no more than|not more than|not above|"
-        r"never above|"
-        r"within|(?:not|never|without|n't|\bno(?:ne)?\b[^,;:]{0,25}) exceed(?:s|ing)?)|<=?) *$",
-    ),
-    (
-        "above",
-        r"(?:\b(?:above|over|more than|greater than|higher than|larger than|at least|exceed(?:s|ed|ing)?|not below|"
-        r"never below|beyond)|>=?) *$",
-    ),
-)
+    ("about",
+     r"(?:\b(?:about|around|approximately|approx|roughly|nearly|almost|close to|circa|ca|near|some|in the order of|"
+     r"(?:just|slightly) (?:over|under|above|below))|~|≈) *(?:[+-] ?)?$"),
+    ("below", r"(?:\b(?:below|under|less than|lower than|smaller than|at most|no more than|not more than|not above|"
+     r"never above|" r"within|(?:not|never|without|n't|\bno(?:ne)?\b[^,;:]{0,25}) exceed(?:s|ing)?)|<=?) *$"),
+    ("above",
+     r"(?:\b(?:above|over|more than|greater than|higher than|larger than|at least|exceed(?:s|ed|ing)?|not below|"
+     r"never below|beyond)|>=?) *$"),
+)  # fmt: skip
 _RELATIONS = tuple((name, re.compile(pattern)) for name, pattern in _RELATIONS)
 _REACH = 36  # characters before a number in which such words may stand
 _BETWEEN_BEFORE = re.compile(r"\bbetween (?:about |around |roughly )?$")

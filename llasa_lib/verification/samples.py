@@ -10,26 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from llasa_lib.captions.facts import (
-    AS_HIGH,
-    AXES,
-    CHANGE_FLOOR,
-    CHANGE_RATIO,
-    CLIPPED_LEAST,
-    CLIPPED_SAMPLES,
-    CONSTANT,
-    IMPACT_GAP,
-    IMPACT_LEAST,
-    IMPACT_SPREADS,
-    LEAST_GAIT,
-    LEAST_REGULARITY,
-    LEVELS,
-    SECONDS,
-    STEP_SECONDS,
-    STILL,
-    TREND_LEAST,
-    TREND_RATIO,
-)
+from llasa_lib.captions import facts
 
 ACCELERATION, ROTATION = (0, 1, 2), (3, 4, 5)  # columns of a window
 LONG_ENOUGH = 3.0  # seconds that a rhythm needs to repeat in
@@ -68,7 +49,7 @@ class Samples:
         First and last second.
     """
 
-    def __init__(self, window, rate, interval=(0.0, SECONDS)):
+    def __init__(self, window, rate, interval=(0.0, facts.SECONDS)):
         self.window, self.rate, self.interval = window, rate, interval
         self.part = window[round(interval[0] * rate) : round(interval[1] * rate)]
         self._others = {interval: self}
@@ -144,19 +125,19 @@ class Samples:
     @property
     def level(self):
         """The word for it."""
-        return next(word for limit, word in LEVELS if self.motion < limit)
+        return next(word for limit, word in facts.LEVELS if self.motion < limit)
 
     @cached_property
     def still_seconds(self):
         """How many whole seconds are still."""
         first, last = (round(second) for second in self.interval)
-        return sum(self.between(float(s), s + 1.0).motion < STILL for s in range(first, last))
+        return sum(self.between(float(s), s + 1.0).motion < facts.STILL for s in range(first, last))
 
     @cached_property
     def impacts(self):
         """Seconds of the impacts: high peaks of |acceleration|, the highest first, none too near to a higher one."""
-        size, gap = self.size, round(IMPACT_GAP * self.rate)
-        least = size.mean() + max(IMPACT_SPREADS * self.motion, IMPACT_LEAST)
+        size, gap = self.size, round(facts.IMPACT_GAP * self.rate)
+        least = size.mean() + max(facts.IMPACT_SPREADS * self.motion, facts.IMPACT_LEAST)
         high = [i for i in range(1, len(size) - 1) if size[i] >= least and size[i - 1] < size[i] >= size[i + 1]]
         kept = []
         for i in sorted(high, key=lambda i: -size[i]):
@@ -174,12 +155,12 @@ class Samples:
     def _likeness(self, lag):
         """Correlation of |acceleration| with itself some samples later."""
         now, later = self.size[:-lag], self.size[lag:]
-        return 0.0 if min(now.std(), later.std()) < CONSTANT else float(np.corrcoef(now, later)[0, 1])
+        return 0.0 if min(now.std(), later.std()) < facts.CONSTANT else float(np.corrcoef(now, later)[0, 1])
 
     @cached_property
     def _tops(self):
         """Local maxima of the likeness between the shortest and the longest step: (samples of a step, height)."""
-        first, last = (round(seconds * self.rate) for seconds in STEP_SECONDS)
+        first, last = (round(seconds * self.rate) for seconds in facts.STEP_SECONDS)
         height = {lag: self._likeness(lag) for lag in range(first - 1, last + 2)}
         tops = []
         for lag in range(first, last + 1):
@@ -193,10 +174,10 @@ class Samples:
     def rhythm(self):
         """(steps per second, regularity), or None without a regular rhythm, or if there is too little to repeat."""
         highest = max((height for _, height in self._tops), default=0.0)
-        if highest <= 0 or self.motion < LEAST_GAIT:
+        if highest <= 0 or self.motion < facts.LEAST_GAIT:
             return None
-        lag, height = next(top for top in self._tops if top[1] >= AS_HIGH * highest)
-        return (self.rate / lag, height) if height >= LEAST_REGULARITY else None
+        lag, height = next(top for top in self._tops if top[1] >= facts.AS_HIGH * highest)
+        return (self.rate / lag, height) if height >= facts.LEAST_REGULARITY else None
 
     @property
     def long_enough(self):
@@ -232,24 +213,25 @@ class Samples:
         found = []
         for second in range(int(start) + 1, int(np.ceil(end))):
             before, after = self.between(start, float(second)).motion, self.between(float(second), end).motion
-            found.append((second, (after + CHANGE_FLOOR) / (before + CHANGE_FLOOR)))
+            found.append((second, (after + facts.CHANGE_FLOOR) / (before + facts.CHANGE_FLOOR)))
         best = max(found, key=lambda pair: max(pair[1], 1 / pair[1]), default=(0, 1.0))
-        return best if max(best[1], 1 / best[1]) >= CHANGE_RATIO else None
+        return best if max(best[1], 1 / best[1]) >= facts.CHANGE_RATIO else None
 
     # --- sensor
 
     def problem(self, channel):
         """``"constant"``, ``"clipped"`` or None."""
         signal = self.part[:, channel]
-        if spread(signal) < CONSTANT:
+        if spread(signal) < facts.CONSTANT:
             return "constant"
-        ends = [end for end in (signal.max(), signal.min()) if np.count_nonzero(signal == end) >= CLIPPED_SAMPLES]
-        return "clipped" if channel in ACCELERATION and any(abs(end) > CLIPPED_LEAST for end in ends) else None
+        ends = [end for end in (signal.max(), signal.min()) if np.count_nonzero(signal == end) >= facts.CLIPPED_SAMPLES]
+        return "clipped" if channel in ACCELERATION and any(abs(end) > facts.CLIPPED_LEAST for end in ends) else None
 
 
 def course(first, second):
     """``"rising"``, ``"falling"`` or ``"steady"``: from one spread, or mean rotation, to a later one."""
-    if abs(second - first) < TREND_LEAST or max(first, second) / max(min(first, second), 1e-12) < TREND_RATIO:
+    smaller, larger = sorted((first, second))
+    if larger - smaller < facts.TREND_LEAST or larger / max(smaller, 1e-12) < facts.TREND_RATIO:
         return "steady"
     return "falling" if second < first else "rising"
 
@@ -257,5 +239,5 @@ def course(first, second):
 def names(channels):
     """Columns in words, for example "acceleration x"."""
     if len(channels) == 1:
-        return f"{'rotation' if channels[0] > 2 else 'acceleration'} {AXES[channels[0] % 3]}"
+        return f"{'rotation' if channels[0] > 2 else 'acceleration'} {facts.AXES[channels[0] % 3]}"
     return "|rotation|" if channels == ROTATION else "|acceleration|"

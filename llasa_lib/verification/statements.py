@@ -132,9 +132,8 @@ STATEMENTS = (
         "still seconds", judges.still_seconds,
         r"\b(?:@still|rests?|resting|without motion)(?: for| during)? (?P<n>all|[0-9](?:[.][0-9]+)?|one|two|three|four|"
         r"five|six) (?:of (?:the |its |all )?(?:6|six) )?@seconds(?: of (?:the )?(?:6|six)(?: @seconds)?)?",
-        r"\b(?P<n>all|[0-9](?:[.][0-9]+)?|one|two|three|four|five|six) (?:of (?:the |its |all )?)?(?:(?:6|"
-        r"six) )?seconds "
-        r"(?:are |is )?@still\b",
+        r"\b(?P<n>all|[0-9](?:[.][0-9]+)?|one|two|three|four|five|six) (?:of (?:the |its |all )?)?(?:(?:6|six) "
+        r")?seconds (?:are |is )?@still\b",
         r"\b(?P<n>never) (?:\w+ )?@still\b",
         whole=True,
     ),
@@ -145,10 +144,9 @@ STATEMENTS = (
         r"@axis (?:\w+ ){0,2}?(?:carries|carrying|bears|bearing|feels|holds|senses|measures|registers|captures|"
         r"experiences|takes|shows|reflects|aligned with|aligns with|parallel to|dominated by|affected by) "
         r"(?:most of |mainly |mostly )?(?:the )?(?:(?:full )?(?:force|pull|effect|influence|component) of )?gravity\b",
-        r"@axis@noaxis\b(?:indicat\w+|due to|because of|reflect\w+|consistent with|suggest\w+|caused by|"
-        r"corresponding to|"
-        r"representing|close to|dominated by|contain(?:s|ing)) (?:the )?"
-        r"(?:(?:force|pull|effect|influence|presence|acceleration) (?:of|due to) (?:the )?)?(?:earth's )?gravity\b",
+        r"@axis@noaxis\b(?:indicat\w+|due to|because of|reflect\w+|consistent with|suggest\w+|caused by|corresponding "
+        r"to|representing|close to|dominated by|contain(?:s|ing)) (?:the )?(?:(?:force|pull|effect|influence|presence|"
+        r"acceleration) (?:of|due to) (?:the )?)?(?:earth's )?gravity\b",
         r"@axis (?:\w+ )?(?:is|being) (?:the )?(?:@nearly |mostly )?vertical\b",
         r"\bvertical(?: axis)? (?:is|being) @axis",
         r"\baligned vertically (?:with|along) @axis",
@@ -160,8 +158,7 @@ STATEMENTS = (
     _row(
         "up", judges.up,
         r"@axis (?:is )?(?:points?|pointing|faces?|facing|directed|oriented|aimed)? ?(?:mostly |mainly |straight |"
-        r"@nearly )?"
-        r"(?P<side>up|down|upwards?|downwards?)\b(?! (?:to|and down|or down|and up|or up)\b)",
+        r"@nearly )?(?P<side>up|down|upwards?|downwards?)\b(?! (?:to|and down|or down|and up|or up)\b)",
     ),
     _row("tilted", judges.tilted, r"\b(?:is|are|not|stays?|n't) (?:@nearly |clearly |strongly )?tilted\b(?! by)"),
     _row("tilted", judges.upright, r"\b(?:hardly|barely|scarcely) (?:tilted|tilts|leans)\b"),

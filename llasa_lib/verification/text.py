@@ -70,58 +70,36 @@ def _stretch(side, length):
 INTERVALS = [
     (re.compile(pattern), seconds)
     for pattern, seconds in (
-        (
-            rf"\bbetween (?:seconds? |t ?= ?)?(?P<a>{_COUNT}) ?(?:{_SECONDS} ?)?(?:and|to|-) ?(?:seconds? )?"
-            rf"(?P<b>{_COUNT}) ?{_SECONDS}",
-            lambda m: (number(m["a"]), number(m["b"])),
-        ),
-        (
-            rf"(?:\bfrom )?\b(?:seconds? |t ?= ?)?(?P<a>{_COUNT}) ?(?:{_SECONDS} ?)?(?:to|until|till|-) ?(?:seconds? )?"
-            rf"(?P<b>{_COUNT}) ?{_SECONDS}",
-            lambda m: (number(m["a"]), number(m["b"])),
-        ),
-        (
-            rf"\bseconds? (?P<a>{_COUNT}) ?(?:to|and|until|till|-) ?(?P<b>{_COUNT})\b",
-            lambda m: (number(m["a"]), number(m["b"])),
-        ),
-        (
-            rf"\b(?P<side>first|initial|opening|last|final|closing|middle|central) (?:(?P<n>{_COUNT}) ?)?{_SECONDS}",
-            lambda m: _stretch(m["side"], number(m["n"]) if m["n"] else 1.0),
-        ),
-        (
-            r"\b(?P<side>first|second|latter|last|former|other) half\b",
-            lambda m: (0.0, 3.0) if m["side"] in ("first", "former") else (3.0, 6.0),
-        ),
+        (rf"\bbetween (?:seconds? |t ?= ?)?(?P<a>{_COUNT}) ?(?:{_SECONDS} ?)?(?:and|to|-) ?(?:seconds? )?"
+         rf"(?P<b>{_COUNT}) ?{_SECONDS}", lambda m: (number(m["a"]), number(m["b"]))),
+        (rf"(?:\bfrom )?\b(?:seconds? |t ?= ?)?(?P<a>{_COUNT}) ?(?:{_SECONDS} ?)?(?:to|until|till|-) ?(?:seconds? )?"
+         rf"(?P<b>{_COUNT}) ?{_SECONDS}", lambda m: (number(m["a"]), number(m["b"]))),
+        (rf"\bseconds? (?P<a>{_COUNT}) ?(?:to|and|until|till|-) ?(?P<b>{_COUNT})\b",
+         lambda m: (number(m["a"]), number(m["b"]))),
+        (rf"\b(?P<side>first|initial|opening|last|final|closing|middle|central) (?:(?P<n>{_COUNT}) ?)?{_SECONDS}",
+         lambda m: _stretch(m["side"], number(m["n"]) if m["n"] else 1.0)),
+        (r"\b(?P<side>first|second|latter|last|former|other) half\b",
+         lambda m: (0.0, 3.0) if m["side"] in ("first", "former") else (3.0, 6.0)),
         (r"\b(?P<side>first|second|middle|last|final) third\b", lambda m: _third(m["side"])),
-        (
-            r"\b(?P<n>second|third|fourth|fifth|sixth) second\b",
-            lambda m: (_ORDINALS[m["n"]] - 1.0, float(_ORDINALS[m["n"]])),
-        ),
-        (
-            rf"(?:^ ?|[,:] |\b(?:and|then|but|while) )(?:after|from|since) (?:the )?{_ABOUT}(?P<a>{_COUNT}) ?{_SECONDS}"
-            r"(?: on(?:wards?)?)?(?! *$)",
-            lambda m: (number(m["a"]), SECONDS),
-        ),
+        (r"\b(?P<n>second|third|fourth|fifth|sixth) second\b",
+         lambda m: (_ORDINALS[m["n"]] - 1.0, float(_ORDINALS[m["n"]]))),
+        (rf"(?:^ ?|[,:] |\b(?:and|then|but|while) )(?:after|from|since) (?:the )?{_ABOUT}(?P<a>{_COUNT}) ?{_SECONDS}"
+         r"(?: on(?:wards?)?)?(?! *$)", lambda m: (number(m["a"]), SECONDS)),
         (rf"\bfrom {_ABOUT}(?P<a>{_COUNT}) ?{_SECONDS} on(?:wards?)?\b", lambda m: (number(m["a"]), SECONDS)),
         (rf"\b(?:until|till|before|up to) {_ABOUT}(?P<b>{_COUNT}) ?{_SECONDS}", lambda m: (0.0, number(m["b"]))),
         (r"\b(?:initially|at first|(?:at|in) the (?:very )?(?:start|beginning|outset))\b", lambda m: (0.0, 2.0)),
         (r"\b(?:at|towards?|by|in) the (?:very )?end\b", lambda m: (4.0, 6.0)),
         (r"\bin the middle\b", lambda m: (2.0, 4.0)),
-        (
-            r"\b(?:throughout|overall|all in all|(?:over|in|during|for|across) (?:all|these|the (?:whole|entire|full))"
-            r"(?: (?:six|6))?(?: seconds| window| recording| time)?)\b",
-            lambda m: (0.0, SECONDS),
-        ),
+        (r"\b(?:throughout|overall|all in all|(?:over|in|during|for|across) (?:all|these|the (?:whole|entire|full))"
+         r"(?: (?:six|6))?(?: seconds| window| recording| time)?)\b", lambda m: (0.0, SECONDS)),
     )
-]
+]  # fmt: skip
 _LEAD = re.compile(
-    r"(?:(?:in|during|over|for|within|at|from|between|the|to begin with|next|finally|lastly|first|,|"
-    r":) ?)*"
+    r"(?:(?:in|during|over|for|within|at|from|between|the|to begin with|next|finally|lastly|first|,|:) ?)*"
 )
 _AFTERWARDS = re.compile(r"\b(?:after (?:which|that)|afterwards|then|thereafter|followed by|subsequently)\b")
 _GOES_ON = re.compile(
-    r"[,: ]*(?:and |with |where |when )*(?:an? |its? |varying|averaging|reaching|peaking|spread|"
-    r"by |at )"
+    r"[,: ]*(?:and |with |where |when )*(?:an? |its? |varying|averaging|reaching|peaking|spread|by |at )"
 )
 
 

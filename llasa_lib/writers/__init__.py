@@ -10,7 +10,7 @@ Notable features:
 - A contradicted claim is sent back once with what the samples say; what is still contradicted is dropped.
 """
 
-from llasa_lib.writers.prompts import KINDS, UnusableAnswer
-from llasa_lib.writers.run import Written, estimate, write
-from llasa_lib.writers.server import Answer, Server
-from llasa_lib.writers.spending import Budget, Estimate, Price
+from llasa_lib.writers.prompts import KINDS
+from llasa_lib.writers.run import estimate, write
+from llasa_lib.writers.server import Server
+from llasa_lib.writers.spending import Budget, Price
