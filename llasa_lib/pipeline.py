@@ -100,7 +100,7 @@ class Pipeline:
             untrained, across all but the test subjects (:func:`encoder.probe_across_people`).
         efficiency : list of dict, from :func:`encoder.label_efficiency`, on test subjects.
         """
-        return self._beside("ablate", full, ablation.encoders, ablation.load_encoders)
+        return self._beside("ablate", full, self._ablate, ablation.load_encoders)
 
     def caption(self):
         """Stage 3: windows -> corpus of captions and questions (``DatasetDict``)."""
@@ -124,11 +124,18 @@ class Pipeline:
         comparisons : list of dict; models aligned for a while, scored by log-probability.
         projectors : list of dict; projectors after a warm-up alone, scored by the nearest word; seconds of a step.
         """
-        return self._beside("compare", full, ablation.projectors, ablation.load_projectors)
+        return self._beside("compare", full, self._compare, ablation.load_projectors)
 
     def _beside(self, name, full, make, load):
-        stage = f"{name}-full" if full else name
-        return self._stage(stage, lambda folder, work: make(self, folder, work, full), load)
+        if full:
+            return self._stage(f"{name}-full", functools.partial(make, full=True), load)
+        return self._stage(name, make, load)
+
+    def _ablate(self, folder, work, full=False):
+        ablation.encoders(self, folder, work, full)
+
+    def _compare(self, folder, work, full=False):
+        ablation.projectors(self, folder, work, full)
 
     def tune(self):
         """Stage 5: aligned model + questions -> ``(model, processor)`` with a LoRA adapter, merged for speed."""
