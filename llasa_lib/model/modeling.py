@@ -92,7 +92,7 @@ class LlasaModel(LlasaPreTrainedModel):
         ``imu_states`` (M, S, E), what the encoder made of ``imu_values``, may stand in their place: an encoder that is
         frozen need not run again at every step.
         """
-        dtype = self.projector_dtype()
+        dtype = next(self.projector.parameters()).dtype
         if imu_summary is None and self.config.summary_tokens:
             raise ModelError("imu_summary is missing: give the model all that the processor returns.")
         summary = None if imu_summary is None else imu_summary.to(dtype)
@@ -117,9 +117,6 @@ class LlasaModel(LlasaPreTrainedModel):
                 "it cannot learn. Set one of them differently."
             )
         freeze_mask_token(self.encoder.to(torch.float32).requires_grad_(True))
-
-    def projector_dtype(self):
-        return next(self.projector.parameters()).dtype
 
     @can_return_tuple
     def forward(
