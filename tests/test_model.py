@@ -184,10 +184,19 @@ def test_a_conversation_begins_with_exactly_the_tokens_of_the_prompt(processor, 
 def test_padding_on_the_right_is_never_learned(processor, imu):
     data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS)], batch_size=2, seed=0)
     batch = model.collate([data[0], data[1]], processor.tokenizer.pad_token_id)
-    padding = batch["attention_mask"] == 0
-    assert padding[0].any()
-    assert not padding[1].any()
-    assert (batch["labels"][padding] == IGNORE).all()
+    length = len(data[0]["input_ids"])
+    assert length < batch["labels"].shape[1] == len(data[1]["input_ids"])
+    assert (batch["labels"][0, length:] == IGNORE).all()
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_padding_on_the_right_changes_nothing_to_its_left(llasa, processor, imu, attention):
+    data = model.Conversations(processor, imu, [(0, TURNS[:1]), (1, TURNS)], batch_size=2, seed=0)
+    pad = processor.tokenizer.pad_token_id
+    llasa.set_attn_implementation(attention)
+    alone, both = model.collate([data[0]], pad), model.collate([data[0], data[1]], pad)
+    both["labels"][1] = IGNORE  # what is left is the loss of the padded conversation
+    torch.testing.assert_close(llasa(**both).loss, llasa(**alone).loss, atol=1e-5, rtol=1e-5)
 
 
 def test_a_batch_whose_labels_are_all_masked_is_refused(tiny_llasa, imu):

@@ -1,6 +1,7 @@
 """Conversations about windows as training data."""
 
 import torch
+from torch import nn
 
 from llasa_lib import encoder, training
 from llasa_lib.model.processing import IGNORE
@@ -61,16 +62,18 @@ class Conversations(torch.utils.data.Dataset):
 
 
 def collate(batch, pad_token_id):
-    """Pad conversations on the right and stack their windows."""
-    longest = max(len(sample["input_ids"]) for sample in batch)
+    """Pad conversations on the right and stack their windows.
 
-    def padded(values, fill):
-        return values + [fill] * (longest - len(values))
+    Without an attention mask: a token never looks to its right, where the padding stands, and attention without a mask
+    leaves out the half of its products that nobody sees.
+    """
 
-    lengths = [len(sample["input_ids"]) for sample in batch]
+    def padded(name, fill):
+        rows = [torch.tensor(sample[name]) for sample in batch]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=fill)
+
     return {
-        "input_ids": torch.tensor([padded(sample["input_ids"], pad_token_id) for sample in batch]),
-        "labels": torch.tensor([padded(sample["labels"], IGNORE) for sample in batch]),
-        "attention_mask": torch.tensor([[1] * n + [0] * (longest - n) for n in lengths]),
+        "input_ids": padded("input_ids", pad_token_id),
+        "labels": padded("labels", IGNORE),
         **{name: torch.stack([sample[name] for sample in batch]) for name in batch[0].keys() - _PADDED},
     }
