@@ -71,9 +71,6 @@ def _further(pairs, facts, activity, turns, seed):
 def add_adapter(model, settings):
     """Put a LoRA adapter on the language model's layers; the projector stays trainable as a whole.
 
-    With ``settings.layers``, the adapter is put on that many upper layers alone, and the projector stays as it is: what
-    lies below is then read without a gradient, which saves up to half of a step.
-
     Parameters
     ----------
     model : LlasaForConditionalGeneration
@@ -104,25 +101,19 @@ def add_adapter(model, settings):
             f"{type(inner).__name__} has no layer {' or '.join(settings.targets)} to put an adapter on. "
             f"In the profile, set tune: targets to some of: {', '.join(sorted(layers))}."
         )
-    count = inner.config.num_hidden_layers
-    chosen = range(max(0, count - (settings.layers or count)), count)
-    learning = [] if settings.layers else ["projector"]
+    targets = "|".join(settings.targets)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         # Only inside the language model: the encoder has layers of the same kind.
-        target_modules=rf".*language_model\..*\.({_any(chosen)})\..*\.({_any(settings.targets)})",
-        modules_to_save=[*learning, *(["encoder"] if settings.encoder_learning_rate else [])],
+        target_modules=rf".*language_model\..*\.({targets})",
+        modules_to_save=["projector", *(["encoder"] if settings.encoder_learning_rate else [])],
         task_type=None,
     )
     tuned = get_peft_model(model, config)
     freeze_mask_token(tuned)  # peft thaws its copy of the encoder as a whole
     return tuned
-
-
-def _any(names):
-    return "|".join(map(str, names))
 
 
 def tune(model, processor, corpus, settings, folder, seed, keep=False):

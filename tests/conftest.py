@@ -4,6 +4,7 @@ import copy
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -54,11 +55,14 @@ def corpus(hapt_windows):
 
 @pytest.fixture(scope="session")
 def smoke_folder(tmp_path_factory, worker_id):
-    """Where the stages of the smoke profile are made, once for all test processes; each when it is asked for."""
+    """Where the stages of the smoke profile are made, once for all test processes; each when it is asked for.
+
+    ``make test`` names a home, so that the notebooks find the same stages.
+    """
     # Above the folders of the test processes lies the session's own; a stage's lock lets one of them make it.
     alone = worker_id == "master"
     home = tmp_path_factory.mktemp("home") if alone else tmp_path_factory.getbasetemp().parent / "home"
-    return home / "artifacts" / "smoke"
+    return Path(os.environ.get("LLASA_SMOKE_HOME", home)) / "artifacts" / "smoke"
 
 
 @pytest.fixture(scope="session")
@@ -86,12 +90,12 @@ def small_home(smoke_folder, tmp_path_factory):
     made = Pipeline("smoke", folder=smoke_folder)
     made.pretrain(), made.caption(), language_models.load_tokenizer("tiny")
     values = yaml.safe_load((profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8"))
-    rows = len(made.caption()["train"]) * (1 + values["align"]["copies"])
+    rows = len(made.caption()["train"]) * (1 + values["caption"]["copies"])
     for stage, batches in (("align", 9), ("tune", 9)):
         values[stage]["epochs"] = (batches * values[stage]["batch_size"] + 1) / rows
 
-    def make():
-        home = tmp_path_factory.mktemp("small")
+    def make(home=None):
+        home = home or tmp_path_factory.mktemp("small")
         for stage in ("prepare", "pretrain", "caption"):
             shutil.copytree(smoke_folder / stage, home / "artifacts" / "small" / stage)
         # Unpacking the tokenizer takes longer than the test.
@@ -103,11 +107,17 @@ def small_home(smoke_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_run(small_home):
-    """The pipeline over such a folder, aligned and tuned by one process without an interruption."""
+def small_run(small_home, tmp_path_factory, worker_id):
+    """The pipeline over such a folder, aligned and tuned by one process without an interruption, once for all tests."""
+    from filelock import FileLock
+
     from llasa_lib.pipeline import Pipeline
 
-    home = small_home()
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "small-run"
+    with FileLock(f"{home}.lock"):
+        if not (home / "small.yaml").exists():
+            small_home(home)
     run = Pipeline(str(home / "small.yaml"), folder=home / "artifacts" / "small")
     run.tune()
     return run

@@ -46,39 +46,6 @@ def test_only_adapter_and_projector_are_trained(adapted):
     assert trained & set(lora(adapted))
 
 
-def test_an_adapter_on_the_upper_layers_leaves_everything_below_without_a_gradient(llasa, tiny_llasa, hapt_windows):
-    tuned = tuning.add_adapter(llasa, TUNE.model_copy(update={"layers": 1}))
-    top = llasa.config.text_config.num_hidden_layers - 1
-    assert {name for name, value in tuned.named_parameters() if value.requires_grad} == set(lora(tuned))
-    assert lora(tuned)
-    assert all(f".layers.{top}." in name for name in lora(tuned))
-    below = []
-    llasa.model.language_model.layers[top].register_forward_pre_hook(lambda part, inputs: below.append(inputs[0]))
-    tokens = tiny_llasa[1].conversation([(QUESTION, "The person is walking.")])
-    tokens = {name: torch.tensor([value]) for name, value in tokens.items()}
-    loss = tuned(**tokens, **tiny_llasa[1].feature_extractor(hapt_windows[0])).loss
-    loss.backward()
-    assert not below[0].requires_grad, "no activation below the adapter is kept for a backward pass"
-    assert all(value.grad is not None for name, value in lora(tuned).items())
-
-
-def test_an_adapter_on_the_upper_layers_comes_back_from_its_folder(tiny_llasa, corpus, hapt_windows, tmp_path):
-    llasa, processor = copy.deepcopy(tiny_llasa[0]), tiny_llasa[1]
-    model.save(llasa, processor, tmp_path / "align")
-    settings = TUNE.model_copy(update={"layers": 1, "learning_rate": 0.01})
-    tuned, _ = tuning.tune(llasa, processor, corpus.select(range(16)), settings, tmp_path / "work", seed=0)
-    model.save(tuned, processor, tmp_path / "tune")
-    back, its_processor = model.load(tmp_path / "tune")
-    inputs = its_processor(imu=hapt_windows[0], text=QUESTION)
-    with torch.no_grad():
-        torch.testing.assert_close(back(**inputs).logits, tuned.eval()(**inputs).logits, atol=1e-4, rtol=1e-4)
-
-
-def test_an_encoder_below_adapters_on_the_upper_layers_cannot_learn():
-    with pytest.raises(ValueError, match="encoder_learning_rate: with layers"):
-        profiles.Tune.model_validate(TUNE.model_dump() | {"layers": 1, "encoder_learning_rate": 1e-4})
-
-
 @pytest.mark.parametrize("rank", [1, 2, 8])
 def test_an_adapter_costs_rank_times_the_two_sides_of_its_layers(llasa, rank):
     shapes = [

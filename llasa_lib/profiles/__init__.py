@@ -225,9 +225,6 @@ class Align(Training):
 class Tune(Training):
     """LoRA on the question-answer pairs (chapter 5)."""
 
-    layers: int | None = Field(
-        default=None, ge=1
-    )  # of the language model's upper ones; all, and the projector, by default
     rank: int = Field(ge=1)
     alpha: float = Field(gt=0)
     dropout: float = Field(ge=0, lt=1)
@@ -236,12 +233,6 @@ class Tune(Training):
     encoder_learning_rate: float = Field(default=0.0, ge=0)  # 0 leaves the encoder frozen, as published
     turns: int = Field(ge=1, le=20)  # above five, further questions are made from the facts: see tuning_samples
     measured_share: float = Share
-
-    @model_validator(mode="after")
-    def _gradients(self):
-        if self.layers and self.encoder_learning_rate:
-            raise ValueError("encoder_learning_rate: with layers, nothing below the upper layers gets a gradient")
-        return self
 
 
 class Evaluate(Section):
