@@ -12,9 +12,9 @@
 """
 
 import contextlib
+import importlib
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,40 +22,47 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from threadpoolctl import ThreadpoolController
 
-from . import ablation, encoder, files, model, processes, profiles, provenance, recordings, stages, training
+from . import files, processes, profiles, provenance
 from .errors import ArtifactError
 
 
 class Stage(NamedTuple):
-    """How an artifact is made and loaded, and what it is made of."""
+    """How an artifact is made and loaded, by name, and what it is made of.
 
-    make: Callable  # (run, folder to fill, folder for what an interrupted run goes on from)
-    load: Callable  # (folder) -> what the stage gives
+    By name, because what makes a stage takes seconds to import, and what is made already needs none of it.
+    """
+
+    make: str  # (run, folder to fill, folder for what an interrupted run goes on from)
+    load: str  # (folder) -> what the stage gives
     reads: tuple = ()  # stages before it
     settings: tuple = ()  # sections of the profile
     together: bool = False  # trained by all processes of a launcher: a language model is run forwards and backwards
 
+    @property
+    def code(self):
+        """Where the code of the stage begins, for :mod:`provenance`."""
+        return [tuple(name.rsplit(".", 1)) for name in (self.make, self.load)]
 
-_ENCODERS, _PROJECTORS = (
-    ("data", "encoder", "ablate", "seed"),
-    ("align", "compare", "evaluate", "language_model", "seed"),
-)
-_BUILT = ("prepare", "pretrain", "caption")
+
+_ENCODERS = ("prepare", "pretrain"), ("data", "encoder", "ablate", "seed")
+_PROJECTORS = ("prepare", "pretrain", "caption"), ("align", "compare", "evaluate", "language_model", "seed")
 STAGES = {
-    "prepare": Stage(stages.prepare, stages.load_splits, (), ("data",)),
-    "pretrain": Stage(stages.pretrain, encoder.load, ("prepare",), ("data", "encoder", "seed")),
-    "ablate": Stage(ablation.encoders, ablation.load_encoders, ("prepare", "pretrain"), _ENCODERS),
-    "ablate-full": Stage(ablation.all_encoders, ablation.load_encoders, ("prepare", "pretrain"), _ENCODERS),
-    "caption": Stage(stages.caption, stages.load_splits, ("prepare",), ("caption", "seed")),
-    "align": Stage(stages.align, model.load, ("pretrain", "caption"), ("align", "language_model", "seed"), True),
-    "compare": Stage(ablation.projectors, ablation.load_projectors, _BUILT, _PROJECTORS),
-    "compare-full": Stage(ablation.all_projectors, ablation.load_projectors, _BUILT, _PROJECTORS),
-    "tune": Stage(stages.tune, model.load, ("caption", "align"), ("tune", "seed"), True),
-    "evaluate": Stage(stages.evaluate, stages.load_report, ("prepare", "pretrain", "tune"), ("evaluate", "seed")),
+    "prepare": Stage("stages.prepare", "stages.load_splits", (), ("data",)),
+    "pretrain": Stage("stages.pretrain", "encoder.loading.load", ("prepare",), ("data", "encoder", "seed")),
+    "ablate": Stage("ablation.encoders", "ablation.load_encoders", *_ENCODERS),
+    "ablate-full": Stage("ablation.all_encoders", "ablation.load_encoders", *_ENCODERS),
+    "caption": Stage("stages.caption", "stages.load_splits", ("prepare",), ("caption", "seed")),
+    "align": Stage(
+        "stages.align", "model.storing.load", ("pretrain", "caption"), ("align", "language_model", "seed"), True
+    ),
+    "compare": Stage("ablation.projectors", "ablation.load_projectors", *_PROJECTORS),
+    "compare-full": Stage("ablation.all_projectors", "ablation.load_projectors", *_PROJECTORS),
+    "tune": Stage("stages.tune", "model.storing.load", ("caption", "align"), ("tune", "seed"), True),
+    "evaluate": Stage("stages.evaluate", "stages.load_report", ("prepare", "pretrain", "tune"), ("evaluate", "seed")),
 }
 
 # A stage reads data sets; a reader's own recording is read by those who ask about it.
-NOT_BY_A_STAGE = (recordings.read,)
+NOT_BY_A_STAGE = (("recordings.own", "read"),)
 
 
 class Pipeline:
@@ -106,6 +113,8 @@ class Pipeline:
 
     def training_corpus(self):
         """Of stage 3: the training windows and their augmented copies, each with captions and questions of its own."""
+        from . import stages
+
         self.make("caption")
         return stages.load_table(self.folder / "caption", "augmented")
 
@@ -165,7 +174,7 @@ class Pipeline:
         made, settings = STAGES[stage], self.profile.model_dump()
         settings["data"].pop("processes")  # how many cut the windows changes none
         return files.fingerprint(
-            provenance.code_of([made.make, made.load, *(STAGES[name].load for name in made.reads)], NOT_BY_A_STAGE),
+            provenance.code_of([*made.code, *(STAGES[name].code[1] for name in made.reads)], NOT_BY_A_STAGE),
             {section: settings[section] for section in made.settings},
             {name: self._made(name).get("content") for name in made.reads},
         )
@@ -174,7 +183,7 @@ class Pipeline:
 
     def _load(self, name):
         self.make(name)
-        return _loaded(STAGES[name].load, self.folder / name)
+        return _loaded(_function(STAGES[name].load), self.folder / name)
 
     def make(self, name):
         """Make a stage's artifact, and those it reads, unless they are there."""
@@ -184,7 +193,9 @@ class Pipeline:
         key = processes.agree(self.key(name))
         if not processes.agree(self._made(name).get("key") != key):
             return
-        if stage.together:  # before anything is made for hours in vain
+        if stage.together and processes.count() > 1:  # before anything is made for hours in vain
+            from . import training
+
             training.share(getattr(self.profile, name).batch_size, name)
         if processes.count() == 1 or stage.together:
             self._make_once(name, key)
@@ -208,6 +219,8 @@ class Pipeline:
             processes.agree()
 
     def _make(self, name, key):
+        from . import training
+
         training.quiet()
         # Checkpoints of another key are another run's: never resumed from.
         target, work = self.folder / name, self.folder / ".work" / f"{name}-{key}"
@@ -229,7 +242,7 @@ class Pipeline:
         print(f"llasa: {name} done in {seconds:.0f} s", flush=True)
 
     def _fill(self, name, folder, work):
-        STAGES[name].make(self, folder, work)
+        _function(STAGES[name].make)(self, folder, work)
 
     def _made(self, name):
         """What ``stage.json`` says of an artifact; nothing if there is none."""
@@ -247,6 +260,11 @@ def one_blas_thread():
     torch multiplies with a library of its own.
     """
     return ThreadpoolController().select(prefix="libscipy_openblas").limit(limits=1)
+
+
+def _function(name):
+    module, _, function = name.rpartition(".")
+    return getattr(importlib.import_module(f"{__package__}.{module}"), function)
 
 
 def _make_alone(profile, folder, name):
@@ -271,11 +289,13 @@ def ready(profile=None):
     ArtifactError
         If no model was tuned yet.
     """
+    from .model.storing import load
+
     run = Pipeline(profile)
     folder = run.folder / "tune"
     if not (folder / "stage.json").exists():
         raise ArtifactError(f"No tuned model under {folder}. Make one with: llasa tune --profile {run.profile.name}")
-    return _loaded(model.load, folder)
+    return _loaded(load, folder)
 
 
 __all__ = ["STAGES", "Pipeline", "Stage", "ready"]

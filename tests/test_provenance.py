@@ -116,7 +116,7 @@ def readers(module):
     return {
         name
         for name, stage in STAGES.items()
-        if any(one.module == module and one.name for one in provenance.definitions([stage.make], NOT_BY_A_STAGE))
+        if any(one.module == module and one.name for one in provenance.definitions(stage.code[:1], NOT_BY_A_STAGE))
     }
 
 
@@ -161,7 +161,7 @@ def test_every_other_module_is_read_by_a_stage():
     reached = {
         one.module
         for stage in STAGES.values()
-        for one in provenance.definitions([stage.make, stage.load], NOT_BY_A_STAGE)
+        for one in provenance.definitions(stage.code, NOT_BY_A_STAGE)
         if one.name
     }
     assert {module for module in modules - reached if not module.startswith(ROOMS)} == ROOF | BESIDE
@@ -171,10 +171,7 @@ def test_a_changed_word_of_the_verifier_makes_no_stage_again(tmp_path):
     package = shutil.copytree(files.PACKAGE, tmp_path / "llasa_lib", ignore=shutil.ignore_patterns("__pycache__"))
 
     def keys():
-        return {
-            name: provenance.code_of([stage.make, stage.load], NOT_BY_A_STAGE, package)
-            for name, stage in STAGES.items()
-        }
+        return {name: provenance.code_of(stage.code, NOT_BY_A_STAGE, package) for name, stage in STAGES.items()}
 
     before = keys()
     vocabulary = package / "verification" / "vocabulary.py"
