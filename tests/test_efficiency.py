@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import ensemble
 
 from llasa_lib import encoder, profiles, signals
 from llasa_lib.encoder import efficiency
@@ -80,9 +81,9 @@ def toy(hapt_windows):
 
 @pytest.fixture(autouse=True)
 def small_forest(monkeypatch):
-    forest = efficiency.RandomForestClassifier
+    forest = ensemble.RandomForestClassifier
     few = lambda n_estimators, random_state: forest(n_estimators=10, random_state=random_state)
-    monkeypatch.setattr(efficiency, "RandomForestClassifier", few)
+    monkeypatch.setattr(ensemble, "RandomForestClassifier", few)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +91,9 @@ def table(toy, tmp_path_factory):
     """The rows of an uninterrupted run, and the folder that was given to it."""
     folder = tmp_path_factory.mktemp("efficiency")
     with pytest.MonkeyPatch.context() as patch:
-        forest = efficiency.RandomForestClassifier
+        forest = ensemble.RandomForestClassifier
         few = lambda n_estimators, random_state: forest(n_estimators=10, random_state=random_state)
-        patch.setattr(efficiency, "RandomForestClassifier", few)
+        patch.setattr(ensemble, "RandomForestClassifier", few)
         return encoder.label_efficiency(*toy, SETTINGS, folder, seed=3), folder
 
 

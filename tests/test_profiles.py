@@ -73,7 +73,8 @@ def test_without_a_word_the_machine_decides(monkeypatch):
     import torch
 
     monkeypatch.delenv("LLASA_PROFILE", raising=False)
-    for gpu, name in ((False, "cpu"), (True, "colab")):
+    for tool, gpu, name in ((None, True, "cpu"), ("nvidia-smi", False, "cpu"), ("nvidia-smi", True, "colab")):
+        monkeypatch.setattr(profiles.shutil, "which", lambda _, tool=tool: tool)
         monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
         assert profiles.default_name() == name
 

@@ -6,6 +6,7 @@
 """
 
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -319,6 +320,8 @@ def default_name():
     """``LLASA_PROFILE`` if set; ``colab`` on a machine with a CUDA GPU; else ``cpu``."""
     if os.environ.get("LLASA_PROFILE"):
         return os.environ["LLASA_PROFILE"]
+    if not shutil.which("nvidia-smi"):  # torch takes two seconds to say the same
+        return "cpu"
     import torch
 
     return "colab" if torch.cuda.is_available() else "cpu"
