@@ -3,7 +3,7 @@
 - *tuning*: the plain way gives every window 120 soft tokens, runs the encoder at every step, computes logits at every
   position, puts one question into one sequence and pads batches as they come. Same language model, same adapter, same
   questions and answers, as many of them per step. The result compared is the loss per token on held-out answers.
-- *mask*: a training step with the mask of the padding, against one without, which attention needs not look at. Same loss.
+- *mask*: a training step with the mask of the padding, against one without it. Same loss.
 - *six labels*: six passes over prompt and sentence, against one over what they share. Same scores.
 - *answer and labels*: the prompt read for the answer and again for the labels, against once for both. Same results.
 - *eight questions* about each of two windows: eight calls, against one. Same answers.

@@ -296,6 +296,3 @@ def ready(profile=None):
     if not (folder / "stage.json").exists():
         raise ArtifactError(f"No tuned model under {folder}. Make one with: llasa tune --profile {run.profile.name}")
     return _loaded(load, folder)
-
-
-__all__ = ["STAGES", "Pipeline", "Stage", "ready"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn import ensemble
+from sklearn import ensemble, metrics
 
 from llasa_lib import encoder, profiles, signals
 from llasa_lib.encoder import efficiency
@@ -135,9 +135,9 @@ def test_readers_get_the_rows_that_were_drawn_and_nothing_of_the_test_labels(toy
     """With the test labels replaced, every prediction is the same: only the score may change."""
     one = SETTINGS.model_copy(update={"shares": [0.2], "draws": 1})
     seen = []
-    score = efficiency.f1_score
+    score = metrics.f1_score
     monkeypatch.setattr(
-        efficiency, "f1_score", lambda truth, found, **how: seen.append(found.tolist()) or score(truth, found, **how)
+        metrics, "f1_score", lambda truth, found, **how: seen.append(found.tolist()) or score(truth, found, **how)
     )
     model, train, (imu, names) = toy
     encoder.label_efficiency(model, train, (imu, names), one, tmp_path / "a", seed=3)
@@ -148,8 +148,8 @@ def test_readers_get_the_rows_that_were_drawn_and_nothing_of_the_test_labels(toy
 
 def counted(monkeypatch):
     """How often a method was scored from here on."""
-    calls, score = [], efficiency.f1_score
-    monkeypatch.setattr(efficiency, "f1_score", lambda *args, **how: calls.append(1) or score(*args, **how))
+    calls, score = [], metrics.f1_score
+    monkeypatch.setattr(metrics, "f1_score", lambda *args, **how: calls.append(1) or score(*args, **how))
     return calls
 
 

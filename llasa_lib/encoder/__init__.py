@@ -32,29 +32,3 @@ from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining, Li
 from llasa_lib.encoder.pretraining import MaskedPretraining, embed, pretrain
 from llasa_lib.encoder.probing import linear_probe, nearest_neighbours, pool, probe_across_people
 from llasa_lib.encoder.windows import denormalise, normalise
-
-__all__ = [
-    "LimuBertConfig",
-    "LimuBertForPreTraining",
-    "LimuBertForSequenceClassification",
-    "LimuBertModel",
-    "MaskedPretraining",
-    "RawGru",
-    "classify",
-    "denormalise",
-    "draw_labels",
-    "embed",
-    "fine_tune",
-    "hide",
-    "label_efficiency",
-    "linear_probe",
-    "load",
-    "mask_spans",
-    "nearest_neighbours",
-    "normalise",
-    "pool",
-    "pretrain",
-    "probe_across_people",
-    "random_like",
-    "with_head",
-]

@@ -10,19 +10,3 @@ from .baselines import Baselines, fit_baselines
 from .claims import check_answers
 from .report import Report, System, bootstrap_interval, macro_f1
 from .run import best, by_nearest_word, evaluate, parse_activity, validate, zeroed
-
-__all__ = [
-    "Baselines",
-    "Report",
-    "System",
-    "best",
-    "bootstrap_interval",
-    "by_nearest_word",
-    "check_answers",
-    "evaluate",
-    "fit_baselines",
-    "macro_f1",
-    "parse_activity",
-    "validate",
-    "zeroed",
-]

@@ -33,34 +33,3 @@ from llasa_lib.model.pipelines import ImuTextToTextPipeline
 from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_measurements
 from llasa_lib.model.projectors import LlasaProjector
 from llasa_lib.model.storing import load, save
-
-__all__ = [
-    "CAPTION_PROMPT",
-    "IGNORE",
-    "IMU_TOKEN",
-    "Conversations",
-    "ImuFeatureExtractor",
-    "ImuTextToTextPipeline",
-    "LlasaConfig",
-    "LlasaForConditionalGeneration",
-    "LlasaProcessor",
-    "LlasaProjector",
-    "align",
-    "alignment_samples",
-    "answers",
-    "answers_and_scores",
-    "build",
-    "collate",
-    "contrastive_loss",
-    "freeze_mask_token",
-    "load",
-    "nearest_words",
-    "read_once",
-    "save",
-    "score_activities",
-    "score_sentences",
-    "step_seconds",
-    "warm_up",
-    "with_measurements",
-    "word_targets",
-]
