@@ -4,15 +4,20 @@ import ast
 import asyncio
 import itertools
 import re
+import shutil
 import statistics
 from pathlib import Path
 from queue import Empty
 
 import kernel_messages
 import nbformat
+import notebook_cache
 import pytest
 import yaml
 from IPython.core.inputtransformer2 import TransformerManager
+from jupyter_cache import get_cache
+
+from llasa_lib import files, profiles
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BOOK = REPOSITORY / "book"
@@ -224,3 +229,79 @@ def test_waiting_for_a_reply_still_ends_at_its_time_limit():
 
     with pytest.raises(Empty):
         asyncio.run(kernel_messages.get_msg(Channel(), timeout=0.05))
+
+
+# --- when a chapter runs again ------------------------------------------------------------------------------------
+
+
+class Made:
+    """A pipeline whose stages hold what it is told."""
+
+    profile = profiles.load("smoke")
+
+    def __init__(self, **contents):
+        self.contents = contents
+
+    def content(self, stage):
+        return self.contents.get(stage, f"of {stage}")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the library and the lock file."""
+    shutil.copytree(files.PACKAGE, tmp_path / "llasa_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "requirements.lock", tmp_path)
+    return tmp_path
+
+
+def keys(checkout, run=None):
+    return {name: notebook_cache.chapter_key(BOOK / f"{name}.ipynb", run or Made(), checkout) for name in CHAPTERS}
+
+
+def changed_chapters(before, after):
+    return {name[:2] for name in CHAPTERS if before[name] != after[name]}
+
+
+def test_a_changed_word_of_the_verifier_runs_the_chapters_that_verify(checkout):
+    before, words = keys(checkout), checkout / "llasa_lib" / "verification" / "vocabulary.py"
+    text = words.read_text(encoding="utf-8")
+    words.write_text(text + "\n# prose\n", encoding="utf-8")
+    assert changed_chapters(before, keys(checkout)) == set()
+    words.write_text(text.replace("GRAVITY = 9.80665", "GRAVITY = 9.81"), encoding="utf-8")
+    assert changed_chapters(before, keys(checkout)) == {"03", "05"}
+
+
+def test_how_a_stage_is_made_runs_no_chapter_but_what_it_left_does(checkout):
+    before, source = keys(checkout), checkout / "llasa_lib" / "stages.py"
+    source.write_text(source.read_text(encoding="utf-8").replace("SPLITS = (", "SPLITS = (\n"), encoding="utf-8")
+    making = checkout / "llasa_lib" / "encoder" / "masking.py"
+    making.write_text(making.read_text(encoding="utf-8") + "\nMORE = 1\n", encoding="utf-8")
+    assert changed_chapters(before, keys(checkout)) == set()
+    assert changed_chapters(before, keys(checkout, Made(tune="another model"))) >= {"00", "05"}
+    assert "02" not in changed_chapters(before, keys(checkout, Made(tune="another model")))
+
+
+def test_other_versions_run_every_chapter(checkout):
+    before = keys(checkout)
+    (checkout / "requirements.lock").write_text("torch==1\n")
+    assert changed_chapters(before, keys(checkout)) == {name[:2] for name in CHAPTERS}
+
+
+def test_outputs_of_a_chapter_are_forgotten_with_its_key(tmp_path, monkeypatch):
+    paths = {name: shutil.copy(BOOK / f"{name}.ipynb", tmp_path / f"{name}.ipynb") for name in CHAPTERS[:2]}
+    cache = get_cache(tmp_path / "cache")
+    for path in paths.values():
+        cache.cache_notebook_file(path, check_validity=False)
+    now = dict.fromkeys(paths, "one")
+    monkeypatch.setattr(notebook_cache, "chapter_key", lambda path, run: now[path.stem])
+    forget = lambda: notebook_cache.forget_stale(tmp_path / "cache", {name: Path(p) for name, p in paths.items()}, None)
+    left = lambda: {Path(record.uri).stem for record in cache.list_cache_records()}
+    assert set(forget()) == set(paths), "nothing is known of them"
+    assert left() == set()
+    for path in paths.values():
+        cache.cache_notebook_file(path, check_validity=False)
+    assert forget() == []
+    assert left() == set(paths)
+    now[CHAPTERS[1]] = "two"
+    assert forget() == [CHAPTERS[1]]
+    assert left() == {CHAPTERS[0]}
