@@ -198,7 +198,7 @@ def fit(
 
 
 def _keep_memory():
-    """Let glibc keep what a step frees for the next one: to ask the system for it again cost 6 % of a step of tuning."""
+    """Let glibc keep what a step frees for the next one: to ask the system for it anew cost 6 % of a tuning step."""
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

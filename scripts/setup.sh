@@ -14,7 +14,8 @@ if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
     "$python" -m venv --clear "$VENV"
 fi
 # On a terminal pip shows how far it is; in a log only what went wrong is worth a line.
-pip="$VENV/bin/python -m pip install"
+# Python compiles what it imports when it does so; to compile all of two hundred packages takes minutes.
+pip="$VENV/bin/python -m pip install --no-compile"
 [ -t 1 ] || pip="$pip -qq"
 
 echo "Installing the locked packages into $VENV: a minute or two, most of it for torch"

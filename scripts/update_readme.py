@@ -25,10 +25,11 @@ def results(run):
         "| | accuracy | macro-F1 | 95 % interval over subjects | unparsed |",
         "|---|---|---|---|---|",
     ]
-    for row in report.rows():
+    for system in report.systems:
+        low, high = system.interval
         lines.append(
-            f"| {row['system']} | {row['accuracy']:.3f} | {row['macro-F1']:.3f} | {row['95 % interval']} "
-            f"| {row['unclear']:.1%} |"
+            f"| {system.name} | {system.accuracy:.3f} | {system.macro_f1:.3f} | {low:.3f}-{high:.3f} "
+            f"| {system.unclear:.1%} |"
         )
     return "\n".join(lines)
 
