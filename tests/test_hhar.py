@@ -338,7 +338,7 @@ def test_files_without_rows_give_no_recordings(tmp_path):
 
 
 def test_people_and_shards_come_from_the_files(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr(hhar.sources, "find", lambda name: raw)
+    monkeypatch.setattr(recordings.sources, "find", lambda name: raw)
     assert recordings.people("hhar") == ["hhar-a", "hhar-b"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -126,7 +126,6 @@ def readers(module):
         ("verification.vocabulary", set()),
         ("recordings.write", set()),
         ("recordings.own.exports", set()),
-        ("signals.quality", set()),
         ("plots", set()),
         ("cli", set()),
         ("evaluation.report", {"evaluate", "compare", "compare-full"}),
@@ -150,7 +149,6 @@ BESIDE = {
     "questions.leaks",
     "recordings.write",
     "signals.parity",
-    "signals.quality",
 }
 
 

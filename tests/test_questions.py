@@ -220,7 +220,7 @@ def test_windows_without_a_label_or_a_signal_are_refused(hapt_windows):
     with pytest.raises(ModelError, match="label"):
         questions.make(captions.measure(rest()), None)
     few = hapt_windows.select(range(3)).map(lambda row: {"imu": np.zeros((120, 6), np.float32)})
-    with pytest.raises(RecordingError, match="sensor is off"):
+    with pytest.raises(RecordingError, match="sensor is connected"):
         questions.make_corpus(few)
 
 

@@ -353,11 +353,11 @@ REPEATED += (
 
 
 @pytest.mark.parametrize("piece", REPEATED)
-def test_ten_thousand_characters_take_less_than_a_second(piece):
+def test_ten_thousand_characters_take_seconds_and_not_minutes(piece):
     # Processor time, which a busy machine does not lengthen; a pattern that explodes takes minutes.
     before = time.process_time()
     verification.verify((piece * 10_000)[:10_000], WINDOWS["walk"])
-    assert time.process_time() - before < 1
+    assert time.process_time() - before < 10
 
 
 def test_a_claim_names_its_place_its_samples_and_its_verdict():

@@ -1,4 +1,4 @@
-"""What two real processes do in test_distributed.py; arguments: a free port, and folder and profile for each engine.
+"""What two real processes do in test_distributed.py: ``accelerate launch tests/together.py FOLDER PROFILE``.
 
 Imported, it is the same training in one process.
 """
@@ -18,7 +18,6 @@ from llasa_lib import language_models, processes, profiles, training
 from llasa_lib.errors import ModelError
 
 SETTINGS = profiles.Training(epochs=2, batch_size=4, learning_rate=1e-2)
-ONLY_FSDP = ("FSDP_", "ACCELERATE_USE_FSDP")  # by what a launch of FSDP differs from one of DDP
 SAMPLES = 21  # the last batch of an epoch has one sample: one of two processes gets none
 
 
@@ -125,19 +124,5 @@ def work(folder, profile):
     (folder / "hung").touch()
 
 
-def main(port, ddp, ddp_profile, fsdp, fsdp_profile):
-    """Both engines in one launch, that of FSDP: DDP in a fork of each process, which need not import all again."""
-    child = os.fork()
-    if not child:
-        for name in list(os.environ):
-            if name.startswith(ONLY_FSDP):
-                del os.environ[name]
-        os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "False", "MASTER_PORT": port}  # not where FSDP's will meet
-        work(Path(ddp), ddp_profile)
-        os._exit(0)
-    (Path(ddp) / f"ended-{processes.rank()}.json").write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
-    work(Path(fsdp), fsdp_profile)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    work(Path(sys.argv[1]), sys.argv[2])

@@ -172,8 +172,8 @@ def fine_tune(model, imu, labels, settings, folder, seed=0, encoder_learning_rat
     ModelError
         If the windows have another shape, NaN, or units that are obviously wrong, or the labels are not theirs.
     """
-    numbers = _class_numbers(labels, len(imu), model.classifier.out.out_features)
-    return train(model, _values(model, imu), numbers, settings, folder, seed, encoder_learning_rate, description)
+    values, numbers = _values(model, imu), _class_numbers(labels, len(imu), model.classifier.out.out_features)
+    return train(model, values, numbers, settings, folder, seed, encoder_learning_rate, description)
 
 
 def train(model, values, labels, settings, folder, seed, encoder_learning_rate, description):
