@@ -100,32 +100,18 @@ def test_a_changed_value_changes_the_fingerprint(one, other):
     assert (files.fingerprint(one) == files.fingerprint(other)) == same
 
 
-def test_prose_in_code_changes_nothing_and_code_does(tmp_path):
-    path = tmp_path / "stage.py"
-    sources = {
-        "plain": "def f(x):\n    return x + 1\n",
-        "prose": '"""Module."""\n# A comment.\ndef f(x):\n    """Add one."""\n\n    return (x + 1)  # here\n',
-        "other": "def f(x):\n    return x + 2\n",
-    }
-    seen = {}
-    for name, source in sources.items():
-        path.write_text(source)
-        seen[name] = files.fingerprint(path)
-    assert seen["other"] != seen["plain"]
-    path.write_text('def f(x):\n    """One text."""\n    return x + 1\n')
-    one = files.fingerprint(path)
-    path.write_text('def f(x):\n    """Another text."""  # and a comment\n    return x + 1\n')
-    assert files.fingerprint(path) == one
-
-
-def test_a_folder_counts_by_code_and_settings_only(tmp_path):
-    (tmp_path / "a.py").write_text("x = 1")
-    (tmp_path / "b.yaml").write_text("x: 1")
-    before = files.fingerprint(tmp_path)
-    (tmp_path / "notes.txt").write_text("nothing")
-    assert files.fingerprint(tmp_path) == before
-    (tmp_path / "b.yaml").write_text("x: 2")
-    assert files.fingerprint(tmp_path) != before
+def test_the_content_of_a_folder_is_what_its_files_hold_and_not_when_they_were_written(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "inner" / "weights").write_bytes(b"1234")
+        (tmp_path / name / "notes.json").write_text(name)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert files.content(one) != files.content(two)
+    assert files.content(one, without=("notes.json",)) == files.content(two, without=("notes.json",))
+    (two / "inner" / "weights").write_bytes(b"1235")
+    assert files.content(one, without=("notes.json",)) != files.content(two, without=("notes.json",))
+    (one / "inner" / "weights").rename(one / "inner" / "other")
+    assert len({files.content(one), files.content(two)}) == 2
 
 
 def test_sha256_is_the_published_one_of_known_bytes(tmp_path):
