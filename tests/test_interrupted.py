@@ -85,7 +85,7 @@ def small_disk(tmp_path):
     def mount(options):
         return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode
 
-    if not hasattr(os, "geteuid") or os.geteuid() or mount("size=60k"):
+    if not hasattr(os, "geteuid") or os.geteuid() or mount("size=32k"):
         pytest.skip("only root can mount a disk")
     try:
         yield folder, lambda: mount("remount,size=4m")
