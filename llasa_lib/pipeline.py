@@ -289,10 +289,8 @@ def ready(profile=None):
     ArtifactError
         If no model was tuned yet.
     """
-    from .model.storing import load
-
     run = Pipeline(profile)
     folder = run.folder / "tune"
     if not (folder / "stage.json").exists():
         raise ArtifactError(f"No tuned model under {folder}. Make one with: llasa tune --profile {run.profile.name}")
-    return _loaded(load, folder)
+    return _loaded(_function(STAGES["tune"].load), folder)

@@ -7,7 +7,6 @@
 - The others keep theirs: a change in the verifier runs the chapters that verify.
 """
 
-import json
 import os
 import re
 import sys
@@ -19,7 +18,7 @@ from sphinx.errors import ConfigError
 from sphinx.util import logging
 
 from llasa_lib import files, pipeline, provenance
-from llasa_lib.errors import LlasaError
+from llasa_lib.errors import ArtifactError, LlasaError
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +89,8 @@ def forget_stale(folder, notebooks, run):
         The pages that have to run again.
     """
     try:
-        known = json.loads((folder / KEYS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = files.read_json(folder / KEYS)
+    except ArtifactError:
         known = {}
     now = {page: chapter_key(path, run) for page, path in notebooks.items()}
     stale = [page for page, key in now.items() if known.get(page) != key]
@@ -100,8 +99,7 @@ def forget_stale(folder, notebooks, run):
         if Path(record.uri).stem in {notebooks[page].stem for page in stale}:
             cache.remove_cache(record.pk)
     # Written before they run: without outputs in the cache, a key alone keeps nobody from running.
-    with files.atomic(folder / KEYS) as temporary:
-        temporary.write_text(json.dumps(now, indent=1), encoding="utf-8")
+    files.write_json(now, folder / KEYS)
     return stale
 
 

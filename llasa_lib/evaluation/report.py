@@ -151,8 +151,7 @@ class Report:
 
     def save(self, path):
         """Write the report as JSON."""
-        with files.atomic(path) as temporary:
-            temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
+        files.write_json(dataclasses.asdict(self), path)
 
     @classmethod
     def load(cls, path):
