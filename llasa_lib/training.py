@@ -89,9 +89,6 @@ def fit(
     shuffle : bool
         False keeps the order of the data set, for one that was put in order already (:func:`order_by_length`).
     on_step : callable, optional
-        Called as ``on_step(step, model)`` before the first step, and after each, with the number of steps that were
-        made: gradients are those of the last one, and a checkpoint that was due is written.
-    on_step : callable, optional
         Called as ``on_step(step, model)`` with the number of steps made: before the first one, and after each, when its
         gradients are still there and the checkpoint that was due is written.
     description : str

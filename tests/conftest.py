@@ -30,7 +30,7 @@ def hapt_windows(hapt_recordings):
 
 @pytest.fixture(scope="session")
 def tiny_llasa(hapt_windows):
-    """A whole model of 1.7 M random weights, and its processor: copy the model before changing it."""
+    """A whole model of 1.7 M random weights, and its processor: copy what a test changes (``llasa``, ``processor``)."""
     from llasa_lib import encoder, model, profiles, signals
 
     language_model = profiles.LanguageModel(name="tiny", chat="chatml")
@@ -43,6 +43,25 @@ def tiny_llasa(hapt_windows):
 def llasa(tiny_llasa):
     """A copy of that model that a test may change."""
     return copy.deepcopy(tiny_llasa[0])
+
+
+@pytest.fixture
+def processor(tiny_llasa):
+    """A copy of its processor that a test may change."""
+    return copy.copy(tiny_llasa[1])
+
+
+@pytest.fixture(autouse=True)
+def shared_model_stays(request):
+    """Fail a test that changes the model or the processor that all others read."""
+    if "tiny_llasa" not in request.fixturenames:
+        yield
+        return
+    model, shared = request.getfixturevalue("tiny_llasa")
+    state = lambda: (shared.measurements, model.training, {k: (id(p), p._version) for k, p in model.named_parameters()})
+    before = state()
+    yield
+    assert state() == before, "this test changed tiny_llasa: ask for the fixtures llasa and processor instead"
 
 
 @pytest.fixture(scope="session")

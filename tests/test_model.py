@@ -31,11 +31,6 @@ def imu(hapt_windows):
     return array[[int(np.flatnonzero(activity == name)[0]) for name in sorted(set(activity))]]
 
 
-@pytest.fixture(scope="module")
-def processor(tiny_llasa):
-    return tiny_llasa[1]
-
-
 def parts(steps_per_token, summary_tokens):
     text_model, tokenizer = language_models.load("tiny", chat="chatml")
     made = LlasaProcessor(model.ImuFeatureExtractor(), tokenizer)

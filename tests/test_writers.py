@@ -305,7 +305,7 @@ def test_an_unusable_answer_is_asked_for_once_more(model, windows, tmp_path):
 
 def test_a_window_that_cannot_be_measured_is_named_before_anything_is_sent(model, windows, tmp_path):
     broken = windows.select([0, 1]).map(lambda row, n: {"imu": np.asarray(row["imu"]) * (n == 0)}, with_indices=True)
-    with pytest.raises(RecordingError, match="window 1"):
+    with pytest.raises(RecordingError, match="Window 1"):
         writers.write(broken, tmp_path / "journal.jsonl", connect(model))
     assert model.requests == []
 
