@@ -66,8 +66,9 @@ def _code_of(roots, without, *state):
     digest = hashlib.sha256()
     for one, module in _reached(roots, without, *state):
         digest.update(repr(tuple(one)).encode() + module.meaning(one.name))
-        for file in module.data_files(one.name):
-            digest.update(file.read_bytes())
+        home = state[0].joinpath(*module.package)
+        for file in (home / text for text in module.data_files(one.name)):
+            digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()[:16]
 
 
@@ -76,7 +77,7 @@ def _reached(roots, without, folder, stamp):
     package, found, waiting = _Package(folder, stamp), {}, []
     for root in roots:
         if isinstance(root, str):
-            waiting += package.used(_Module("", root, folder / "__init__.py"), None)
+            waiting += package.used(_Module("", root, package=True), None)
         else:
             waiting.append(_definition(root))
     ended = {_definition(one) for one in without}
@@ -104,7 +105,8 @@ class _Package:
         self.module, self.resolve = functools.cache(self._module), functools.cache(self._resolve)
 
     def _module(self, name):
-        return _Module(name, self.paths[name].read_text(encoding="utf-8"), self.paths[name])
+        path = self.paths[name]
+        return _Module(name, path.read_text(encoding="utf-8"), path.name == "__init__.py")
 
     def _resolve(self, module, name):
         """Where a name of a module is defined: a Definition; a module's name; None outside of this package."""
@@ -137,14 +139,13 @@ class _Package:
                 yield from (Definition(found, part) for part in self.module(found).nodes)
 
 
+@functools.cache
 class _Module:
     """What a source file defines and imports at its top, and what each of its definitions names."""
 
-    def __init__(self, name, text, path):
-        self.name, self.home = name, path.parent
-        self.package = [
-            part for part in (name if path.name == "__init__.py" else name.rpartition(".")[0]).split(".") if part
-        ]
+    def __init__(self, name, text, package):
+        self.name = name
+        self.package = [part for part in (name if package else name.rpartition(".")[0]).split(".") if part]
         self.nodes, self.imports, self.body = {"": []}, {}, ast.parse(text).body
         for node in self.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -188,12 +189,11 @@ class _Module:
         return hashlib.sha256(repr(_plain(self.nodes[name])).encode()).digest()
 
     def data_files(self, name):
-        """Files beside the module that a definition names: manifests and templates."""
+        """What a definition names that may be a file beside the module: a manifest, a template."""
         said = {
             node.value for node in self.walk(name) if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
-        named = sorted(text for text in said if text.endswith(DATA) and "\n" not in text)
-        return [self.home / text for text in named if (self.home / text).is_file()]
+        return sorted(text for text in said if text.endswith(DATA) and "\n" not in text)
 
 
 def _defined(node):

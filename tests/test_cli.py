@@ -63,8 +63,10 @@ def refused(result, *words):
     assert [word for word in words if word not in lines[0]] == [], lines[0]
 
 
-def everything(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.name.endswith(".lock"))
+def everything(home):
+    """What lies in a home: its own names, and all of its artifacts (the home of `make test` is the checkout)."""
+    below = [*home.glob("*"), *(home / "artifacts").rglob("*")]
+    return sorted(str(path.relative_to(home)) for path in below if not path.name.endswith(".lock"))
 
 
 # --- what works ---------------------------------------------------------------------------------------------------

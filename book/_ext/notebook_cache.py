@@ -5,15 +5,23 @@
 - So every chapter has a key: its code, what of the library that code can reach, the content of the stages it names, the
   lock file, the profile and the version of Python. With another key its outputs are forgotten, and it runs again.
 - The others keep theirs: a change in the verifier runs the chapters that verify.
+- Chapters that have to run do so two at a time, with half of the processor each: much of a chapter is imports and
+  figures, which use one core. A chapter that measures time (``"alone": true`` in its metadata) waits for the others.
 """
 
 import os
 import re
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from unittest import mock
 
 import nbformat
+import psutil
 from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.executors.utils import single_nb_execution
 from sphinx.errors import ConfigError
 from sphinx.util import logging
 
@@ -24,6 +32,8 @@ log = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEYS = "chapters.json"
+TOGETHER = 2
+MEMORY = 4 * 2**30  # bytes that a chapter may need
 
 
 def code(path):
@@ -103,13 +113,67 @@ def forget_stale(folder, notebooks, run):
     return stale
 
 
+def run_together(folder, notebooks, timeout):
+    """Run chapters :data:`TOGETHER` at a time, and keep their outputs.
+
+    One that fails keeps none: the build then runs it again by itself, and says what is wrong with it.
+
+    Parameters
+    ----------
+    folder : Path, of the cache.
+    notebooks : dict of Path to NotebookNode
+    timeout : int
+        Seconds that a cell may take.
+    """
+    cache = get_cache(folder)
+
+    def execute(path):
+        with tempfile.TemporaryDirectory() as home:
+            return path, single_nb_execution(notebooks[path], cwd=home, timeout=timeout, allow_errors=False)
+
+    threads = str(max(1, (os.cpu_count() or 1) // TOGETHER))
+    with mock.patch.dict(os.environ, OMP_NUM_THREADS=threads), ThreadPoolExecutor(TOGETHER) as pool:
+        for done in as_completed([pool.submit(execute, path) for path in notebooks]):
+            path, result = done.result()
+            log.info("%s: %.0f s%s", path.stem, result.time, ", and failed" if result.err else "")
+            if not result.err:
+                outputs = CacheBundleIn(result.nb, path, data={"execution_seconds": result.time})
+                cache.cache_notebook_bundle(outputs, check_validity=False, overwrite=True)
+
+
+def without_outputs(folder, paths):
+    """Notebooks that the cache holds no outputs of, and that do not have to run alone: dict of Path to NotebookNode."""
+    cache, found = get_cache(folder), {}
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        try:
+            cache.match_cache_notebook(notebook)
+        except KeyError:
+            if not notebook.metadata.get("alone"):
+                found[path] = notebook
+    return found
+
+
+def _can_run_together(run):
+    """Whether there is room for two chapters at once, and nothing to train: that takes the whole machine."""
+    import torch
+
+    made = all(run.content(stage) for stage in pipeline.STAGES if not stage.endswith("-full"))
+    room = psutil.virtual_memory().available > TOGETHER * MEMORY and (os.cpu_count() or 1) >= TOGETHER
+    return made and room and not torch.cuda.is_available()
+
+
 def outdated(app, env, added, changed, removed):
     """What Sphinx has to read again beside the pages whose text has changed."""
     notebooks = {page: Path(env.doc2path(page)) for page in env.found_docs}
     notebooks = {page: path for page, path in notebooks.items() if path.suffix == ".ipynb"}
-    stale = forget_stale(Path(app.config.nb_execution_cache_path), notebooks, app.llasa_run)
+    folder = Path(app.config.nb_execution_cache_path)
+    stale = forget_stale(folder, notebooks, app.llasa_run)
     if stale and not added:
         log.info("The library, its versions, the stages or the profile changed for: %s", ", ".join(stale))
+    waiting = without_outputs(folder, notebooks.values())
+    if len(waiting) > 1 and _can_run_together(app.llasa_run):
+        run_together(folder, waiting, app.config.nb_execution_timeout)
     return stale
 
 
