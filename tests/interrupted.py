@@ -1,6 +1,7 @@
 """Makes a stage in a process that is killed, again and again, until it is made: ``python interrupted.py PROFILE``.
 
-Each attempt is a fork of this process, so that the libraries are imported once. Prints what happened as JSON.
+Each attempt is a fork of this process, so that the libraries are imported and the code is read once. Prints what
+happened as JSON.
 """
 
 import functools
@@ -11,7 +12,7 @@ import signal
 import sys
 import threading
 
-from llasa_lib import training
+from llasa_lib import stages, training  # noqa: F401 - stages imports what makes one
 from llasa_lib.pipeline import Pipeline
 
 STEPS = 10
@@ -65,6 +66,7 @@ def attempt(run, stage, step=None, end=None):
 
 def main(profile, seed):
     run, draw, happened = Pipeline(profile), random.Random(seed), {}
+    run.key("tune")
     for stage in ("align", "tune"):
         first = draw.randrange(1, 4)
         plan = [

@@ -3,9 +3,12 @@
 import ast
 import asyncio
 import itertools
+import os
 import re
 import shutil
 import statistics
+import types
+from functools import partial
 from pathlib import Path
 from queue import Empty
 
@@ -305,3 +308,42 @@ def test_outputs_of_a_chapter_are_forgotten_with_its_key(tmp_path, monkeypatch):
     now[CHAPTERS[1]] = "two"
     assert forget() == [CHAPTERS[1]]
     assert left() == {CHAPTERS[0]}
+
+
+def small_chapter(path, code, **metadata):
+    chapter = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)], metadata=metadata)
+    chapter.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(chapter, path)
+    return path
+
+
+def test_chapters_run_two_at_a_time_and_one_that_fails_keeps_no_outputs(tmp_path):
+    meet = """
+import os, pathlib, time
+here, there = map(pathlib.Path, {})
+here.touch()
+while not there.exists():
+    time.sleep(0.1)
+print("met", os.environ["OMP_NUM_THREADS"])
+"""
+    marks = [str(tmp_path / name) for name in "ab"]
+    pair = [small_chapter(tmp_path / f"{n}.ipynb", meet.format(marks[:: 1 - 2 * n])) for n in (0, 1)]
+    fails = small_chapter(tmp_path / "2.ipynb", "1 / 0")
+    alone = small_chapter(tmp_path / "3.ipynb", "2 + 2", alone=True)
+    cache, missing = get_cache(tmp_path / "cache"), partial(notebook_cache.without_outputs, tmp_path / "cache")
+    waiting = missing([*pair, fails, alone])
+    assert list(waiting) == [*pair, fails], "what measures time runs by itself, later"
+    notebook_cache.run_together(tmp_path / "cache", waiting, timeout=60)
+    assert list(missing([*pair, fails])) == [fails]
+    for path in pair:
+        chapter = cache.merge_match_into_notebook(nbformat.read(path, as_version=4))[1]
+        assert chapter.cells[0].outputs[0].text == f"met {max(1, os.cpu_count() // 2)}\n"
+
+
+@pytest.mark.parametrize(("free", "missing", "together"), [(9, None, True), (7, None, False), (9, "tune", False)])
+def test_chapters_run_together_where_there_is_room_and_nothing_to_train(monkeypatch, free, missing, together):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    memory = types.SimpleNamespace(available=free * 2**30)
+    monkeypatch.setattr(notebook_cache.psutil, "virtual_memory", lambda: memory)
+    assert notebook_cache._can_run_together(Made(**{missing: None} if missing else {})) is together
