@@ -229,8 +229,10 @@ class Pipeline:
             return
         print(f"llasa: making {name} ({self.profile.name} profile) ...", flush=True)
         started = time.perf_counter()
-        for killed in self.folder.glob(f".{name}.*.partial"):  # the lock is ours: nobody writes there any more
-            shutil.rmtree(killed, ignore_errors=True)
+        # The lock is ours: nobody writes there any more. Two dots: a model that was being saved into such a folder.
+        for pattern in (f".{name}.*.partial", f"..{name}.*.partial", f".{name}.*.old"):
+            for left in self.folder.glob(pattern):
+                shutil.rmtree(left, ignore_errors=True)
         with files.atomic(target) as temporary, one_blas_thread():
             temporary.mkdir(parents=True)
             self._fill(name, temporary, work)

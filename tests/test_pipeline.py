@@ -133,6 +133,17 @@ def test_a_changed_setting_makes_its_stage_again_and_those_behind_it_if_its_outp
     assert makers == again
 
 
+def test_what_a_killed_run_left_half_written_is_removed_when_its_stage_is_made(makers, tmp_path):
+    run = Pipeline("smoke", folder=tmp_path / "smoke")
+    # The second is a model that was being saved into the first; the last two belong to stages that are not made here.
+    left = [".align.1.partial", "..align.1.partial.2.partial", ".align.3.old", ".tune.4.partial", ".compare.5.partial"]
+    for name in left:
+        (run.folder / name).mkdir(parents=True)
+        (run.folder / name / "weights").touch()
+    run.align()
+    assert sorted(debris(run.folder)) == [".compare.5.partial", ".tune.4.partial"]
+
+
 ALL = ["prepare", "pretrain", "caption", "align", "tune", "evaluate"]
 
 
