@@ -165,7 +165,7 @@ def _can_run_together(run):
 
 def outdated(app, env, added, changed, removed):
     """What Sphinx has to read again beside the pages whose text has changed."""
-    notebooks = {page: Path(env.doc2path(page)) for page in env.found_docs}
+    notebooks = {page: Path(env.doc2path(page)) for page in sorted(env.found_docs)}
     notebooks = {page: path for page, path in notebooks.items() if path.suffix == ".ipynb"}
     folder = Path(app.config.nb_execution_cache_path)
     stale = forget_stale(folder, notebooks, app.llasa_run)
