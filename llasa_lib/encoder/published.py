@@ -9,6 +9,7 @@ from llasa_lib.errors import ModelError
 
 _LAYERS = {
     "transformer.embed.lin": "limu_bert.embeddings.projection",
+    "transformer.embed.pos_embed": "limu_bert.embeddings.position_embeddings",
     "transformer.embed.norm": "limu_bert.embeddings.norm",
     "transformer.attn.proj_q": "limu_bert.blocks.0.attention.query",
     "transformer.attn.proj_k": "limu_bert.blocks.0.attention.key",
@@ -23,13 +24,13 @@ _LAYERS = {
     "norm": "head.norm",
     "decoder": "head.decoder",
 }
-_NORM, _LINEAR = {"gamma": "weight", "beta": "bias"}, {"weight": "weight", "bias": "bias"}
-NAMES = {"transformer.embed.pos_embed.weight": "limu_bert.embeddings.position_embeddings.weight"} | {
+_NORM, _TABLE, _LINEAR = {"gamma": "weight", "beta": "bias"}, {"weight": "weight"}, {"weight": "weight", "bias": "bias"}
+NAMES = {
     f"{theirs}.{part}": f"{ours}.{name}"
     for theirs, ours in _LAYERS.items()
-    for part, name in (_NORM if "norm" in theirs else _LINEAR).items()
+    for part, name in (_NORM if "norm" in theirs else _TABLE if "pos_embed" in theirs else _LINEAR).items()
 }
-"""Tensor names of the published checkpoints, and the same tensors' names here."""
+"""Tensor names of the published checkpoints, in their order, and the same tensors' names here."""
 
 
 def read(path, like):
