@@ -88,6 +88,14 @@ def atomic(path):
             temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(path):
+    """Remove what killed writers of a folder left beside it: see :func:`atomic`. Nobody may be writing it now."""
+    # Two dots: of what was being written as a whole into such a half-written folder.
+    for pattern in (f".{path.name}.*.partial", f"..{path.name}.*.partial", f".{path.name}.*.old"):
+        for left in path.parent.glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def read_json(path):
     """The value in a JSON file; :class:`ArtifactError` if it cannot be read."""
     try:

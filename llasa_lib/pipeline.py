@@ -229,10 +229,7 @@ class Pipeline:
             return
         print(f"llasa: making {name} ({self.profile.name} profile) ...", flush=True)
         started = time.perf_counter()
-        # The lock is ours: nobody writes there any more. Two dots: a model that was being saved into such a folder.
-        for pattern in (f".{name}.*.partial", f"..{name}.*.partial", f".{name}.*.old"):
-            for left in self.folder.glob(pattern):
-                shutil.rmtree(left, ignore_errors=True)
+        files.remove_leftovers(target)  # the lock is ours: nobody writes there any more
         with files.atomic(target) as temporary, one_blas_thread():
             temporary.mkdir(parents=True)
             self._fill(name, temporary, work)

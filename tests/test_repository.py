@@ -218,11 +218,12 @@ def build(folder):
     return done.returncode, done.stdout + done.stderr
 
 
-def write_chapter(path, code):
-    chapter = nbformat.v4.new_notebook()
+def write_chapter(path, code, **metadata):
+    chapter = nbformat.v4.new_notebook(metadata=metadata)
     chapter.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     chapter.cells = [nbformat.v4.new_markdown_cell("# Title", id="title"), nbformat.v4.new_code_cell(code, id="code")]
     nbformat.write(chapter, path)
+    return path
 
 
 def test_a_built_book_notices_a_changed_library_and_nothing_else(tmp_path):
