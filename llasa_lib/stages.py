@@ -63,6 +63,7 @@ def evaluate(run, folder, work):
         *run.tune(), splits["test"], rivals, profile.evaluate, profile=profile.name, seed=profile.seed
     )
     report.save(folder / "report.json")
+    (folder / "report.txt").write_text(f"{report}\n", encoding="utf-8")  # to be read without any of the library
 
 
 # --- what several of them need ------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def _can_run_together(run):
     """Whether there is room for two chapters at once, and nothing to train: that takes the whole machine."""
     import torch
 
-    made = all(run.content(stage) for stage in pipeline.STAGES if not stage.endswith("-full"))
+    made = all(map(run.content, pipeline.IN_BOOK))
     room = psutil.virtual_memory().available > TOGETHER * MEMORY and (os.cpu_count() or 1) >= TOGETHER
     return made and room and not torch.cuda.is_available()
 
