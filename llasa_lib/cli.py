@@ -181,7 +181,7 @@ def run(profile: ProfileOption = None):
     """All stages in order; what is already made stays."""
     run = _pipeline(profile)
     run.run()
-    # Not by way of the report itself: that takes ten seconds of imports, each time a book is built that has not changed.
+    # Not by way of the report itself: ten seconds of imports, each time a book is built that has not changed.
     console.print((run.folder / "evaluate" / "report.txt").read_text(encoding="utf-8"), highlight=False, end="")
 
 
