@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llasa_lib import corpora, questions, signals
+from llasa_lib.corpora import reading
 from llasa_lib.errors import DataError
 
 SIGNAL = str(np.random.default_rng(0).normal(0, 5, (120, 3)).round(3).tolist())
@@ -109,6 +111,9 @@ def test_a_text_without_pairs_has_none(text):
         (b'{"messages": [{"role": "user", "content": "x"}]}', "no answer of an assistant"),
         (rb'{"messages": [{"role": "user", "content": "x?"}, {"role": "gpt", "content": "\ud800"}]}', "surrogates"),
         (b"[" * 100_000, "recursion"),
+        (b'{"messages": ' + b'[{"a": ' * 100_000, "recursion"),
+        (b'{"messages": [], "line": ' + b"9" * 5000 + b"}", "thousands of digits"),
+        (b'{"' + b"k" * 500 + b'": 1}', "there is k{60}$"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named_with_the_reason_and_ends_nothing(tmp_path, line, reason):
@@ -121,7 +126,7 @@ def test_a_line_that_cannot_be_read_is_named_with_the_reason_and_ends_nothing(tm
     (failure,) = found.failures
     assert failure.line == 3
     assert re.search(reason, failure.reason), failure.reason
-    assert "2 of 3 rows read (66.7%), 2 questions and answers\nline 3: " in str(found)
+    assert "2 of 3 rows read; 2 questions and answers, 2 of the 3 expected (66.7%)\nline 3: " in str(found)
 
 
 json_values = st.recursive(
@@ -175,6 +180,160 @@ def test_a_file_that_is_not_there_or_no_parquet_is_named(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR")
     with pytest.raises(DataError, match=r"a\.parquet is not a parquet file"):
         corpora.read_chat(tmp_path / "a.parquet")
+
+
+PAIRS = [("How fast?", "Two steps/s."), ("Why so fast?", "The peaks are 0.5 s apart."), ("How far?", "Nobody knows.")]
+LISTS = {
+    "numbered, Answer:": "{n}. {q}\nAnswer: {a}\n\n",
+    "numbered, bullet": "{n}. {q}\n   - Answer: {a}\n\n",
+    "numbered, bold bullet": "{n}. {q}\n   - **Answer:** {a}\n\n",
+    "numbered, answer numbered too": "{n}. {q}\n{n}. **Answer:** {a}\n\n",
+    "numbered, no label": "{n}. {q}\n- {a}\n\n",
+    "numbered, blank line between": "{n}. {q}\n\nAnswer: {a}\n\n",
+    "bold Q, no label": "**Q{n}:** {q}\n{a}\n\n",
+    "bold question, same line": "{n}. **{q}** {a}\n",
+    "with brackets": "{n}) {q}\nA{n}) {a}\n",
+    "always 1": "1. {q}\n   Answer: {a}\n",
+    "one paragraph": "Q{n}: {q} A{n}: {a} ",
+    "headings": "### Question {n}\n{q}\n### Answer\n{a}\n\n",
+    "dashes": "Question {n} - {q}\nAnswer - {a}\n",
+}
+
+
+def as_list(form):
+    return "Here they are:\n\n" + "".join(LISTS[form].format(n=n, q=q, a=a) for n, (q, a) in enumerate(PAIRS, 1))
+
+
+@pytest.mark.parametrize("form", LISTS)
+def test_a_list_of_questions_is_read_however_a_model_wrote_it(form):
+    asked = "Summary: climbing stairs\nFeatures: strong, periodic\nNarration: It rises and falls.\n\nGo on."
+    row = chat("Please generate 3 detailed question-answer pairs.", asked, as_list(form), roles=("system", "user"))
+    row["messages"][2]["role"] = "assistant"
+    found = corpora.read_chat([row])
+    assert [(pair["question"], pair["answer"]) for pair in found.pairs] == PAIRS
+    assert (found.expected, found.rate, found.mismatches) == (3, 1.0, [])
+    for pair in found.pairs:
+        assert (pair["activity"], pair["caption"]) == ("climbing stairs", "strong, periodic")
+        assert pair["narration"] == "It rises and falls."
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        (
+            "1. Describe it.\nAnswer: In steps:\n1. It rises.\n2. It falls.\n\n2. Why?\nAnswer: -6 m/s².",
+            [("Describe it.", "In steps:\n1. It rises.\n2. It falls."), ("Why?", "-6 m/s².")],
+        ),
+        ("1. Which rate?\nA. 1 Hz\nB. 2 Hz\nAnswer: B", [("Which rate?\nA. 1 Hz\nB. 2 Hz", "B")]),
+        ("1. How fast? Explain.\nAnswer: Two.", [("How fast? Explain.", "Two.")]),
+        ("1. The signal rises.\n2. It falls.\n3. It rests.", []),
+        ("1. How fast?\n2. How far?\n3. Why?", []),
+        ("It read 2. What a day? Answer me.", []),
+    ],
+)
+def test_lists_inside_an_answer_and_lists_of_other_things_are_no_questions(text, pairs):
+    assert [(pair["question"], pair["answer"]) for pair in corpora.read_pairs(text)] == pairs
+
+
+def asking(number, text):
+    return chat(f"Summary: standing\nWrite {number} question-answer pairs.", text)
+
+
+def test_the_rate_counts_pairs_and_rows_that_do_not_match_are_named():
+    rows = [asking(3, as_list("numbered, no label")), asking("ten (10)", as_list("numbered, Answer:"))]
+    rows += [asking(2, as_list("one paragraph")), asking(5, "1. The signal rises.\n2. It falls.")]
+    found = corpora.read_chat(rows)
+    assert (found.rows, found.parsed, found.expected, found.matching, len(found.pairs)) == (4, 3, 20, 8, 9)
+    assert found.rate == 0.4
+    assert [(one.line, one.reason) for one in found.mismatches] == [
+        (2, "3 questions and answers instead of 10"),
+        (3, "3 questions and answers instead of 2"),
+    ]
+    (failure,) = found.failures
+    assert (failure.line, "none is in it, of 5" in failure.reason) == (4, True)
+    assert "8 of the 20 expected (40.0%)" in str(found)
+    assert set(found.pairs["activity"]) == {"standing"}
+
+
+@pytest.mark.parametrize("prompt", ["Describe the signals.", "Give short answers to my questions. Now describe it."])
+def test_a_prompt_that_asks_for_no_questions_may_be_answered_by_a_list(prompt):
+    found = corpora.read_chat([chat(prompt, "1. The signal rises.\n2. It falls.")])
+    assert (found.rate, found.failures, len(found.pairs)) == (1.0, [], 1)
+
+
+def test_features_are_a_caption_and_a_summary_of_an_activity_is_none():
+    text = "Features: strong, periodic. Narration: First it rises. Then it falls."
+    (row,) = corpora.read_chat([chat("Summary: going upstairs\nDescribe it.", text)]).pairs
+    assert (row["caption"], row["narration"]) == ("strong, periodic.", "First it rises. Then it falls.")
+    assert row["activity"] == "climbing stairs"
+    (row,) = corpora.read_chat([chat("Summary: Somebody gets up and walks.\nWhich axis?", "The z axis.")]).pairs
+    assert (row["caption"], row["activity"]) == ("Somebody gets up and walks.", "")
+
+
+def numpy_text(values):
+    return ", ".join(f"array({row.tolist()}, dtype=float32)" for row in values)
+
+
+@pytest.mark.parametrize("shape", ["lists", "arrays", "six columns", "half", "unnamed"])
+def test_signals_are_cut_and_kept_as_the_window_where_they_are_whole(shape):
+    window = np.random.default_rng(0).normal(0, 0.2, (120, 6)).round(4).astype(np.float32)
+    window[:, 2] += 1  # g, as the published text has it
+    acceleration, rotation = window[:, :3], window[:, 3:]
+    signal = {
+        "lists": f"Gyroscope: {rotation.tolist()}Accelerometer: {acceleration.tolist()}",
+        "arrays": f"Accelerometer data: [{numpy_text(acceleration)}]\nGyroscope data: [{numpy_text(rotation)}]",
+        "six columns": f"[{numpy_text(window)}]",
+        "half": f"Gyroscope: {rotation[:60].tolist()}Accelerometer: {acceleration[:60].tolist()}",
+        "unnamed": f"{rotation.tolist()} {acceleration[:100].tolist()}",
+    }[shape]
+    found = corpora.read_chat(
+        [chat(f"<image>\nWhich axis moves most at 8.0 m/s²? {signal}", "The z axis.", "And when?", "Now.")]
+    )
+    assert list(found.pairs["question"]) == ["Which axis moves most at 8.0 m/s²?", "And when?"]
+    if shape in ("half", "unnamed"):
+        assert (found.windows, list(found.pairs["window"])) == ([], [-1, -1])
+    else:
+        assert list(found.pairs["window"]) == [0, 0]
+        np.testing.assert_allclose(found.windows[0], window * ([9.80665] * 3 + [1] * 3), rtol=1e-5)
+
+
+ODD = [
+    " ",
+    "[",
+    "{",
+    "\n",
+    '{"a": ',
+    '{"a": [1, ',
+    "**",
+    "- ",
+    "1. ",
+    "1. how?\n",
+    "Q: ",
+    "activity ",
+    "gyro ",
+    "write a b ",
+    "1 ",
+]
+ODD += ["1e5", "Narration\n", "array(", "[[1, 2], ", "Answer", "#", "-"]
+
+
+@pytest.mark.parametrize("piece", ODD)
+def test_no_text_makes_the_reading_slow(piece):
+    text = piece * ((300_000 if piece == "{" else 60_000) // len(piece))
+    started = time.process_time()
+    corpora.read_chat([chat(text, text), chat(f"activity {text}", f"Q: {text}"), chat("Write 3 questions.", text)])
+    assert time.process_time() - started < 5, "an exploding pattern takes minutes or hours"
+
+
+def test_a_line_too_long_for_a_chat_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "LONGEST_LINE", 1000)
+    good = json.dumps(chat("How fast?", "Two steps/s.")).encode()
+    path = tmp_path / "chats.jsonl"
+    path.write_bytes(b"\n".join([good, b'"' * 5500, b"x" * 1000, good]))
+    found = corpora.read_chat(path)
+    assert (found.rows, found.parsed) == (4, 2)
+    assert [(one.line, "longer than" in one.reason) for one in found.failures] == [(2, True), (3, True)]
+    assert list(found.pairs["line"]) == [1, 4]
 
 
 def test_only_the_first_failures_are_kept_and_all_are_counted():
