@@ -204,8 +204,8 @@ def read_prompt(text):
     """
     sections = read_sections(_without_signals(text))
     found = _described({name: value for name, value in sections.items() if name != "summary"})
-    summary = sections.get("summary", "")
-    activity = _ACTIVITY.get(" ".join(re.split(r"[\W_]+", summary.partition("\n")[0][:60].lower())).strip())
+    summary = sections.get("summary", "").partition("\n")[0].strip()
+    activity = _ACTIVITY.get(" ".join(re.split(r"[\W_]+", summary[:60].lower())).strip())
     if summary and not activity:
         found["caption"] = sections.get("caption") or summary
     found["narration"] = found["narration"].partition("\n\n")[0].strip()  # below it: what is to be done
