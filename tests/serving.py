@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -70,19 +71,24 @@ class Model(Handler):
         text = server.answer(asked["messages"])
         reason = "length" if text.endswith(" ...") else "stop"
         message = {"role": "assistant", "content": text.removesuffix(" ...")}
-        usage = {"prompt_tokens": 300, "completion_tokens": 40, "total_tokens": 340}
+        usage = getattr(server, "usage", {"prompt_tokens": 300, "completion_tokens": 40, "total_tokens": 340})
         choices = [{"index": 0, "message": message, "finish_reason": reason}]
         self.reply(200, {"id": "1", "object": "chat.completion", "created": 0, "choices": choices, "usage": usage})
 
 
 class Proxy(Handler):
-    """Passes requests on to ``server.target``, but for the faults in ``server.faults``, one per request."""
+    """Passes requests on to ``server.target``, but for the faults in ``server.faults``, one per request.
+
+    A fault is a word that is known below, or a function of this handler.
+    """
 
     def do_POST(self):
         body, server = self.body(), self.server
         with server.lock:
             fault = server.faults.pop(0) if server.faults else None
             server.requests.append(fault)
+        if callable(fault):
+            return fault(self)
         if fault == "429":
             return self.reply(429, {"error": {"message": "slow down"}}, Retry_After=server.retry_after)
         if fault == "quota":
@@ -127,3 +133,16 @@ def proxy(target, faults=(), retry_after="0"):
             yield server
         finally:
             released.set()
+
+
+def drip(*before, pause=0.05, pieces=10_000):
+    """A fault: after ``before``, one byte at a time without end."""
+
+    def send(handler):
+        handler.wfile.write(b"".join(before))
+        for _ in range(pieces):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            time.sleep(pause)
+
+    return send

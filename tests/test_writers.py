@@ -1,6 +1,8 @@
 """Language models as writers: asked over real HTTP, checked against the samples, and never paid for twice."""
 
+import base64
 import email.utils
+import gzip
 import json
 import os
 import re
@@ -246,6 +248,123 @@ def test_a_fault_that_stays_ends_in_one_sentence_that_never_holds_the_key(model,
     assert lines(tmp_path / "journal.jsonl") == []
 
 
+HEAD = b"HTTP/1.1 200 OK\r\n"
+JSON = HEAD + b"Content-Type: application/json\r\n"
+LONG = JSON + b"Content-Length: 9999\r\n\r\n"
+FAILED = b"HTTP/1.1 500 No\r\nContent-Length: 9999\r\n\r\n"
+DRIPS = {"no line": (), "headers": (HEAD, b"X-A: "), "body": (LONG,), "json": (LONG, b' {"a": "'), "error": (FAILED,)}
+
+
+@pytest.mark.parametrize("form", DRIPS)
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up_in_time(model, form):
+    with serving.proxy(model.url, [serving.drip(*DRIPS[form])] * 2) as between:
+        started = time.monotonic()
+        with pytest.raises(WriterError, match=r"did not answer within 0\.5 s in 2 attempts"):
+            connect(between, timeout=0.5, attempts=2).ask([{"role": "user", "content": "?"}], 10)
+        assert time.monotonic() - started < 10
+        answer = connect(between).ask(
+            [{"role": "user", "content": "- z 9.8 m/s²\nfrom 0 to 2 s acceleration varies by 1 m/s²"}], 10
+        )
+        assert answer.text, "and the next request is answered"
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("announced", [True, False])
+def test_an_answer_without_end_is_cut_off(model, status, announced):
+    def flood(handler):
+        handler.send_response(status)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header(*(("Content-Length", "9" * 12) if announced else ("X-Length", "none")))
+        handler.end_headers()
+        for _ in range(200):
+            handler.wfile.write(b" " * (1 << 20))
+            sent.append(1)
+
+    sent = []
+    with serving.proxy(model.url, [flood] * 9) as between, pytest.raises(WriterError, match="more than 4 MiB"):
+        connect(between, attempts=9).ask([{"role": "user", "content": "?"}], 10)
+    assert len(sent) < 100
+
+
+def completion(content='"Hm."', **more):
+    fields = {"choices": f'[{{"message": {{"role": "assistant", "content": {content}}}}}]'} | more
+    return ("{" + ", ".join(f'"{name}": {value}' for name, value in fields.items()) + "}").encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000 + b"]" * 100_000,
+        completion(more='{"a": ' * 50_000 + "1" + "}" * 50_000),
+        completion(created="9" * 5000, usage='{"prompt_tokens": ' + "9" * 5000 + "}"),
+        completion(r'"\ud800"'),
+        completion("3"),
+        completion('["a", {}]'),
+        completion(choices="[]"),
+        completion(choices="[3]"),
+        completion(choices='{"0": 1}'),
+        b"null",
+        b"\xff\xfe",
+        b"",
+        b'"text"',
+    ],
+)
+def test_an_answer_of_any_other_form_ends_in_a_sentence_or_is_passed_over(model, body):
+    reply = lambda handler: handler.reply(200, body)
+    with serving.proxy(model.url, [reply] * 2) as between:
+        try:
+            said = connect(between, attempts=2).ask([{"role": "user", "content": "?"}], 10).text
+        except WriterError as error:
+            said = str(error)
+    assert re.search(r"not as an OpenAI-compatible server|half an answer|^Hm\.$", said)
+
+
+def test_a_packed_answer_is_refused_before_it_is_unpacked(model):
+    packed = gzip.compress(b" " * (64 << 20))
+    reply = lambda handler: handler.reply(200, packed, Content_Encoding="gzip")
+    with serving.proxy(model.url, [reply]) as between, pytest.raises(WriterError, match="packs its answers"):
+        connect(between).ask([{"role": "user", "content": "?"}], 10)
+
+
+@pytest.mark.parametrize("after", ["soon", "nan", "-1e999", "Mon, 99 Feb 99999 99:99:99 +9999", "\u00e9"])
+def test_a_pause_that_cannot_be_read_is_none(model, windows, tmp_path, after):
+    with serving.proxy(model.url, ["429"], retry_after=after) as between:
+        assert writers.write(windows.select([0]), tmp_path / "j.jsonl", connect(between)).counts["written"] == 1
+
+
+PASSWORD = "hunter2-of-the-tests"
+
+
+@pytest.mark.parametrize("status", [200, 400, 429])
+def test_key_and_password_that_a_server_echoes_reach_no_message_and_no_journal(model, windows, tmp_path, status):
+    def echo(handler):
+        told = f"{'x' * 190} {handler.headers['Authorization']} {PASSWORD} {secret}"
+        content = completion(json.dumps(told)) if status == 200 else {"error": {"message": told}}
+        handler.reply(status, content, Retry_After="999")
+
+    secret = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+    journal = tmp_path / "journal.jsonl"
+    with serving.proxy(model.url, [echo] * 99) as between:
+        server = writers.Server(base_url=between.url.replace("//", f"//me:{PASSWORD}@"), timeout=30, backoff=0.001)
+        try:
+            said = str(writers.write(windows, journal, server, concurrency=1))
+        except WriterError as error:
+            said = str(error)
+    said += journal.read_text(encoding="utf-8")
+    assert status != 200 or "(the key)" in said
+    for hidden in (KEY, KEY[:8], PASSWORD, PASSWORD[:7], secret):
+        assert hidden not in said
+
+
+@pytest.mark.parametrize(
+    "url", [f"htp://me:{PASSWORD}@host/v1", f"me:{PASSWORD}@host", f"http://me:{PASSWORD}@host:x/"]
+)
+def test_an_address_that_is_none_is_shown_without_its_password(url):
+    with pytest.raises(WriterError, match="is no address") as caught:
+        writers.Server(base_url=url)
+    assert PASSWORD not in str(caught.value)
+
+
 def test_a_wrong_key_and_an_unknown_model_are_told_apart(model, windows, tmp_path, monkeypatch):
     with pytest.raises(WriterError, match=r"does not know the model 'other'.*LLASA_WRITER_MODEL"):
         writers.write(windows, tmp_path / "journal.jsonl", connect(model, model="other"))
@@ -334,6 +453,42 @@ def test_a_budget_of_money_needs_prices():
         writers.Budget(money=1.0)
 
 
+@pytest.mark.parametrize("price", [(-1, 2), (1, -0.5), (float("nan"), 1), (1, float("inf"))])
+def test_a_price_below_zero_or_without_a_value_is_refused(price):
+    with pytest.raises(WriterError, match="a million tokens cannot cost"):
+        writers.Price(*price)
+
+
+def test_a_budget_of_money_where_nothing_costs_any_is_refused():
+    with pytest.raises(WriterError, match="holds nothing back"):
+        writers.Budget(money=1.0, price=writers.Price(0, 0))
+
+
+FALSE_USAGE = [
+    {"prompt_tokens": -(10**9), "completion_tokens": -(10**9)},
+    {"prompt_tokens": 0, "completion_tokens": 0},
+    {"prompt_tokens": 1, "completion_tokens": 1},
+    {"prompt_tokens": 10**15, "completion_tokens": 10**15},
+    {"prompt_tokens": "300", "completion_tokens": None},
+    {"prompt_tokens": True, "completion_tokens": 1.5},
+    [300, 40],
+    None,
+]
+
+
+@pytest.mark.parametrize("usage", FALSE_USAGE)
+def test_no_number_that_a_server_reports_gets_round_the_budget(model, hapt_windows, tmp_path, usage):
+    model.usage, journal = usage, tmp_path / "journal.jsonl"
+    run = lambda: writers.write(hapt_windows.select(range(9)), journal, connect(model), budget=writers.Budget(2000))
+    assert "budget" in run().stopped
+    assert 1 <= len(model.requests) <= 4
+    spent = [line["prompt_tokens"] + line["answer_tokens"] for line in lines(journal)]
+    assert all(300 < tokens < 3000 for tokens in spent)
+    before = len(model.requests)
+    run()
+    assert len(model.requests) - before <= 1
+
+
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_a_budget_stops_before_it_is_exceeded_counts_what_was_spent_before_and_can_be_raised(
     model, hapt_windows, tmp_path, concurrency
@@ -413,6 +568,64 @@ def test_a_journal_that_is_none_is_named_with_its_line_and_left_alone(model, win
         writers.write(windows, journal, connect(model))
     assert journal.read_bytes() == before
     assert len(model.requests) == 6
+
+
+FOREIGN = [
+    b"my notes, without a line break",
+    b"{",
+    b'{"window": "kitchen", "side": "north"',
+    b'{"name": "x", "version": "1.0"}',
+    b"a,b\n1,2\n3,4",
+    b"\x00\xff" * 50,
+    b'{"window": "abc", "prompt": "b", "model": "c"}',
+    b"[" * 100_000,
+    b'{"window": ' + b"9" * 5000,
+]
+
+
+@pytest.mark.parametrize("content", FOREIGN, ids=range(len(FOREIGN)))
+def test_a_file_that_is_no_journal_is_left_byte_for_byte(model, windows, tmp_path, content):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"line \d, is not a line of a writer's journal"):
+        writers.write(windows, journal, connect(model))
+    assert journal.read_bytes() == content
+    assert model.requests == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt_tokens": -(10**9)},
+        {"answer_tokens": 1e300},
+        {"requests": True},
+        {"claims": {"supported": "many"}},
+        {"claims": None},
+        {"output": 3},
+        {"output": [{"question": "?"}]},
+        {"window": None},
+        {"model": ["scripted"]},
+        {"kept": None},
+        {"draft": "\ud800"},
+    ],
+)
+def test_a_line_of_another_form_is_named_and_nothing_is_lost(model, windows, tmp_path, change):
+    journal = tmp_path / "journal.jsonl"
+    writers.write(windows.select([0, 1]), journal, connect(model))
+    first, second = lines(journal)
+    before = "".join(json.dumps(line) + "\n" for line in (first, second | change)).encode() + b'{"window": "0'
+    journal.write_bytes(before)
+    with pytest.raises(ArtifactError, match="line 2, is not a line"):
+        writers.write(windows, journal, connect(model))
+    assert journal.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_journal_that_is_no_file_is_refused_at_once(model, windows, tmp_path, kind):
+    journal = tmp_path / "journal"
+    journal.mkdir() if kind == "folder" else os.mkfifo(journal)
+    with pytest.raises(ArtifactError, match="is no file"):
+        writers.write(windows, journal, connect(model))
 
 
 def test_two_runs_do_not_share_a_journal(model, windows, tmp_path):

@@ -24,6 +24,8 @@ KINDS = tuple(LONGEST)
 _ACTIVITY_WORDS = re.compile(rf"\b({'|'.join(sorted({w for name in ACTIVITIES for w in name.split()}))})\b", re.I)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 CHARACTERS_PER_TOKEN = 2.5  # SmolLM2, which spends a token on every digit, needs one for 3 characters of our prompts
+MOST_CHARACTERS_PER_TOKEN = 12
+MOST_TOKENS = 10**9
 _CHUNK = 256  # windows measured at once: facts are bigger than the prompts made of them
 
 
@@ -119,6 +121,15 @@ def plan(windows, kind, labels=False, folder=None):
 def tokens(text):
     """A cautious guess at the number of tokens. Prompts full of numbers have fewer characters to a token than prose."""
     return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+
+
+def believed(reported, text):
+    """The number of tokens of a text that a server reports, if it can be true; else our own, which is cautious.
+
+    A budget must hold whatever the server says: no text has fewer than one token in a dozen characters.
+    """
+    least, own = len(text) // MOST_CHARACTERS_PER_TOKEN, tokens(text)
+    return reported if reported and least <= reported <= MOST_TOKENS else own
 
 
 def parse(text, kind, cut=False):

@@ -256,7 +256,8 @@ class _Run:
         used = 0, 0
         try:
             answer = self.server.ask(chat, longest, self.halt)
-            used = answer.prompt_tokens or most[0], answer.answer_tokens or prompts.tokens(answer.text)
+            asked = "".join(message["content"] for message in chat)
+            used = prompts.believed(answer.prompt_tokens, asked), prompts.believed(answer.answer_tokens, answer.text)
         finally:
             self.purse.settle(most, used)
         for name, cost in zip(COSTS, (1, *used), strict=True):

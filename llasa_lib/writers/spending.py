@@ -1,5 +1,6 @@
 """What writing costs: an estimate before, and a budget that is never exceeded."""
 
+import math
 import threading
 from dataclasses import dataclass
 
@@ -8,10 +9,21 @@ from llasa_lib.errors import WriterError
 
 @dataclass(frozen=True)
 class Price:
-    """Price of a million tokens, read and written, in any currency."""
+    """Price of a million tokens, read and written, in any currency.
+
+    Raises
+    ------
+    WriterError
+        If one of them is below zero, or no number.
+    """
 
     prompt: float
     answer: float
+
+    def __post_init__(self):
+        for price in (self.prompt, self.answer):
+            if not 0 <= price < math.inf:
+                raise WriterError(f"a million tokens cannot cost {price:g}. Give a price of zero or more.")
 
     def of(self, prompt_tokens, answer_tokens):
         """What so many tokens cost."""
@@ -31,7 +43,7 @@ class Budget:
     Raises
     ------
     WriterError
-        A budget of nothing, or of money without a price.
+        A budget of nothing, or of money without a price, or at a price of nothing.
     """
 
     tokens: int | None = None
@@ -46,6 +58,8 @@ class Budget:
                 )
         if self.money is not None and self.price is None:
             raise WriterError("a budget of money needs the price of a million tokens, read and written.")
+        if self.money is not None and not (self.price.prompt or self.price.answer):
+            raise WriterError("a budget of money holds nothing back where tokens cost nothing. Give one of tokens.")
 
     def covers(self, prompt_tokens, answer_tokens):
         """Whether so many tokens are within the budget."""
