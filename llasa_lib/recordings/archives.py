@@ -2,8 +2,12 @@
 
 - Nothing is unpacked: members are opened one by one, so a set needs no second copy on disk.
 - A member whose path would leave the folder is refused before anything is read.
+- Whatever is wrong with an archive, at whichever byte it shows, ends in one sentence: an error of a library that
+  unpacks becomes a :class:`DataError` here, and nowhere else.
+- A few MB can unpack to as many GB: what is read of one archive, file or folder has a limit.
 """
 
+import contextlib
 import io
 import stat
 import zipfile
@@ -11,7 +15,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import rarfile
 
-from llasa_lib.errors import DataError
+from llasa_lib.errors import DataError, LlasaError
+
+LARGEST_RECORDING = 256 << 20  # bytes of text; a day at 50 samples per second
+LARGEST_SET = 8 << 30  # HHAR, the largest of the published sets, unpacks to 3.4 GB
+MOST_MEMBERS = 50_000
+AGAIN = "Delete the file and get it again."
 
 
 class Archive:
@@ -20,6 +29,8 @@ class Archive:
     Parameters
     ----------
     path : path
+    limit : int, bytes that may be read of all its members together.
+    again : str, what to do about a damaged file: the end of a sentence.
 
     Attributes
     ----------
@@ -29,7 +40,8 @@ class Archive:
     Raises
     ------
     DataError
-        If it is none of the three, is damaged, or a member's path leaves the folder.
+        If it is none of the three, is damaged, or a member's path leaves the folder; while reading, also if it is
+        larger than the limit.
 
     Examples
     --------
@@ -37,10 +49,13 @@ class Archive:
     ...     table = archive.open(archive.names[0]).read()
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
-        self._file = None if self.path.is_dir() else _opened(self.path)
-        members = self._walk() if self._file is None else self._listed()
+    def __init__(self, path, limit=LARGEST_RECORDING, again="Export or copy it again."):
+        self.path, self.limit, self._again = Path(path), limit, again
+        with self.sentence("it"):
+            self._file = None if self.path.is_dir() else _opened(self.path)
+            members = self._walk() if self._file is None else self._listed()
+        if len(members) > MOST_MEMBERS:
+            raise DataError(f"{self.path} holds {len(members):,} files, and no data set has so many. {self._again}")
         for name in members:
             _check_inside(self.path, name)
         self.names = sorted(name for name in members if not _is_hidden(name))
@@ -54,19 +69,31 @@ class Archive:
 
     def open(self, name):
         """A member as a binary file."""
-        if self._file is None:
-            return open(self.path / name, "rb")
+        with self.sentence(name):
+            file = open(self.path / name, "rb") if self._file is None else self._file.open(name)
+        return io.BufferedReader(_Member(self, name, file), 1 << 16)
+
+    @contextlib.contextmanager
+    def sentence(self, name):
+        """Whatever goes wrong inside is one sentence about this archive and member."""
         try:
-            return io.BufferedReader(self._file.open(name), 1 << 16)
+            yield
+        except LlasaError:
+            raise
         except rarfile.RarCannotExec as error:
             raise DataError(
                 f"{self.path} is a compressed rar, and no program on this machine can read it. "
                 f"Install unar (or unrar, or bsdtar), or unpack it into {self.path.with_suffix('')}."
             ) from error
-        except (zipfile.BadZipFile, rarfile.Error, RuntimeError) as error:
-            raise DataError(
-                f"{self.path}: {name} cannot be read ({error}). Delete the file and get it again."
-            ) from error
+        except Exception as error:  # damage meets a dozen kinds in zipfile alone: zlib.error, LZMAError, struct.error ...
+            reason = " ".join(str(error).split())[:60] or type(error).__name__
+            raise DataError(f"{self.path}: {name} cannot be read, it is damaged ({reason}). {self._again}") from error
+
+    def spend(self, size):
+        """Count bytes that were read; too many are a :class:`DataError`."""
+        self.limit -= size
+        if self.limit < 0:
+            raise DataError(f"{self.path} unpacks to more than is read of one file. {self._again}")
 
     def _walk(self):
         return [file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if file.is_file()]
@@ -78,6 +105,43 @@ class Archive:
                     f"{self.path} holds the link {member.filename}, which may lead anywhere. Do not use it."
                 )
         return [member.filename for member in self._file.infolist() if not member.is_dir()]
+
+
+class _Member(io.RawIOBase):
+    """An open member, whose damage and whose size end in a sentence wherever they show."""
+
+    def __init__(self, archive, name, file):
+        super().__init__()
+        self._archive, self._name, self._file = archive, name, file
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        with self._archive.sentence(self._name):
+            content = self._file.read(len(buffer))
+        self._archive.spend(len(content))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self):
+        self._file.close()
+        super().close()
+
+
+def read_file(path, limit=LARGEST_RECORDING):
+    """Content of a file of a reader's, as bytes; :class:`DataError` if it is no file, unreadable or too large."""
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise DataError(f"{path} is no file. Give a recording as an app exports it.")
+        with open(path, "rb") as file:
+            content = file.read(limit + 1) if path.stat().st_size <= limit else None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}). Make it readable, or copy it.") from error
+    if content is None or len(content) > limit:
+        raise DataError(f"{path} holds more than {limit >> 20} MiB. Cut it into shorter recordings.")
+    return content
 
 
 def _opened(path):

@@ -28,7 +28,7 @@ from pyarrow import csv
 
 from llasa_lib.errors import DataError
 from llasa_lib.files import atomic, fingerprint, root
-from llasa_lib.recordings.archives import Archive
+from llasa_lib.recordings.archives import AGAIN, LARGEST_SET, Archive
 from llasa_lib.recordings.recording import Recording, Segment, find_gaps
 from llasa_lib.recordings.subjects import choose, subject_name
 from llasa_lib.recordings.tables import runs
@@ -268,7 +268,7 @@ def _segments(time, labels):
 def _partition(path):
     """Folder with the rows of each person and device together; made when the files are new or have changed."""
     cache = root() / "data" / "cache" / "hhar"
-    with Archive(path) as archive:
+    with Archive(path, LARGEST_SET, AGAIN) as archive:
         members = _members(archive)
         stamp = fingerprint(_state(path), sorted(members.items()), COLUMNS, LABELS, BLOCK)
         if _is_current(cache, stamp):

@@ -16,10 +16,10 @@ Malekzadeh et al., Mobile Sensor Data Anonymization, IoTDI 2019.
 
 import numpy as np
 
-from llasa_lib.recordings.archives import Archive
+from llasa_lib.recordings.archives import LARGEST_SET, Archive
 from llasa_lib.recordings.recording import STANDARD_GRAVITY, Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
-from llasa_lib.recordings.tables import find_member, read_table
+from llasa_lib.recordings.tables import AGAIN, find_member, read_table
 
 RATE = 50.0  # Hz
 PEOPLE = range(1, 25)
@@ -54,7 +54,7 @@ def read(path, subjects=None):
     """
     people = choose("motionsense", subjects, PEOPLE)
     trials = [(activity, trial) for activity, folders in TRIALS.items() for trial in folders]
-    with Archive(path) as archive:
+    with Archive(path, LARGEST_SET, AGAIN) as archive:
         return [_recording(archive, person, trial, activity) for person in people for activity, trial in trials]
 
 

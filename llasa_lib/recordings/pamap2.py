@@ -18,7 +18,7 @@ Reiss and Stricker, Introducing a New Benchmarked Dataset for Activity Monitorin
 import numpy as np
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings.archives import Archive
+from llasa_lib.recordings.archives import LARGEST_SET, Archive
 from llasa_lib.recordings.recording import Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
 from llasa_lib.recordings.tables import AGAIN, find_member, read_table, runs
@@ -74,7 +74,7 @@ def read(path, subjects=None):
         If a subject or an activity is unknown, a file is missing, or a table is damaged.
     """
     people = choose("pamap2", subjects, PEOPLE)
-    with Archive(path) as archive:
+    with Archive(path, LARGEST_SET, AGAIN) as archive:
         return [recording for person in people for recording in _recordings(archive, person)]
 
 

@@ -16,7 +16,7 @@ Shoaib et al., Fusion of Smartphone Motion Sensors for Physical Activity Recogni
 import numpy as np
 
 from llasa_lib.errors import DataError
-from llasa_lib.recordings.archives import Archive
+from llasa_lib.recordings.archives import LARGEST_SET, Archive
 from llasa_lib.recordings.recording import Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
 from llasa_lib.recordings.tables import AGAIN, find_member, read_table, runs
@@ -62,7 +62,7 @@ def read(path, subjects=None):
         If a subject or a label is unknown, a file is missing, or a table is damaged.
     """
     people = choose("shoaib", subjects, PEOPLE)
-    with Archive(path) as archive:
+    with Archive(path, LARGEST_SET, AGAIN) as archive:
         return [recording for person in people for recording in _recordings(archive, person)]
 
 
