@@ -263,7 +263,7 @@ def test_the_files_are_gone_through_once_and_again_when_they_change(raw, home, t
     made = index.stat().st_mtime_ns
     assert len(quietly(folder)) == len(first)
     assert index.stat().st_mtime_ns == made
-    formats_hhar.write(folder, ROWS * 6, "c", ("s3mini",))
+    formats_hhar.write(folder, ROWS * 6, "c", ("s3mini", "gear"))
     assert {r.subject for r in quietly(folder)} == {"hhar-c"}
     index.write_text("{")  # a damaged cache is made anew
     assert {r.subject for r in quietly(folder)} == {"hhar-c"}
@@ -335,6 +335,31 @@ def test_files_without_rows_give_no_recordings(tmp_path):
         (tmp_path / f"{kind}_{sensor}.csv").write_text(formats_hhar.HEADER)
     with pytest.raises(DataError, match="no samples"):
         quietly(tmp_path)
+
+
+@pytest.mark.parametrize("empty", ["Watch_gyroscope.csv", "Phones_accelerometer.csv"])
+def test_a_file_with_a_header_and_no_rows_is_named(raw, tmp_path, empty):
+    folder = tmp_path / "mine"
+    shutil.copytree(raw, folder)
+    (folder / empty).write_text(formats_hhar.HEADER)
+    with pytest.raises(DataError, match=rf"{empty}: there are no samples in it\. Unpack all four files"):
+        quietly(folder)
+
+
+def test_nobody_is_told_to_delete_a_folder_of_their_own(raw, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    shutil.copy(raw / "Phones_gyroscope.csv", folder)
+    with pytest.raises(DataError, match=r"holds no Phones_accelerometer\.csv, Watch_.*Unpack all four") as caught:
+        quietly(folder)
+    assert "Delete" not in str(caught.value)
+
+
+def test_a_linked_subfolder_holds_what_it_leads_to(raw, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "HHAR").symlink_to(raw)
+    (tmp_path / "mine" / "round").symlink_to(tmp_path / "mine")  # and one that leads back ends nothing
+    assert len(quietly(tmp_path / "mine")) == len(quietly(raw))
 
 
 def test_people_and_shards_come_from_the_files(raw, tmp_path, monkeypatch):

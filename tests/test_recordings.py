@@ -171,8 +171,51 @@ def test_zip_and_package_give_the_same_recording(tmp_path, hapt_recordings, fold
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path):
     (tmp_path / "hapt.zip").write_text("<html>Not found</html>")
-    with pytest.raises(DataError, match="cannot be read as the zip of HAPT"):
+    with pytest.raises(DataError, match=r"hapt\.zip is neither a zip nor a rar.*Delete it"):
         hapt.read_zip(tmp_path / "hapt.zip")
+
+
+@pytest.mark.parametrize("place", [".", "HAPT Data Set", "RawData"])
+def test_the_unpacked_folder_gives_the_same_recording(tmp_path, hapt_recordings, place):
+    file = hapt_zip(tmp_path / "hapt.zip", hapt_recordings[0])
+    (folder := tmp_path / "hapt").mkdir()
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(folder / place)
+    (copy,) = hapt.read(folder / "RawData" / "RawData" if place == "RawData" else folder)
+    (packed,) = hapt.read(file)
+    np.testing.assert_array_equal(copy.imu, packed.imu)
+    assert copy.segments == packed.segments
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("labels.txt", "13 7 1 5 {after}", "label 1 from sample 5 to {after} of experiment 13 cannot be"),
+        ("labels.txt", "13 7 1 0 5", "from sample 0 to 5"),
+        ("labels.txt", "13 7 1 9 5", "from sample 9 to 5"),
+        ("labels.txt", "13 7 44 1 5", "label 44"),
+        ("labels.txt", "13 7 1 5", "labels.txt cannot be read as a table"),
+        ("labels.txt", "walking", "labels.txt cannot be read as a table"),
+        ("gyro_exp13_user07.txt", "0 0 0", "gyro_exp13_user07.txt has not {samples} rows"),
+        ("acc_exp13_user07.txt", "nan 0 0", "acc_exp13_user07.txt cannot be read"),
+        ("acc_exp13_user07.txt", "1 2", "acc_exp13_user07.txt cannot be read"),
+        ("acc_exp13_user07.txt", "", "acc_exp13_user07.txt cannot be read"),
+        ("acc_exp13_user07.txt", None, "holds no RawData/acc_exp"),
+        ("gyro_exp13_user07.txt", None, "holds no RawData/gyro_exp13_user07.txt"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:loadtxt")
+def test_a_file_of_hapt_that_cannot_be_is_named(tmp_path, hapt_recordings, name, content, said):
+    with zipfile.ZipFile(hapt_zip(tmp_path / "hapt.zip", hapt_recordings[0])) as archive:
+        archive.extractall(tmp_path / "hapt")
+    samples = len(hapt_recordings[0].time)
+    file = tmp_path / "hapt" / "RawData" / name
+    file.unlink() if content is None else file.write_text(content.format(after=samples + 1))
+    with pytest.raises(DataError) as caught:
+        hapt.read(tmp_path / "hapt")
+    assert said.format(after=samples + 1, samples=samples) in str(caught.value)
+    assert str(tmp_path / "hapt") in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture

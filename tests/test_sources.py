@@ -45,6 +45,7 @@ class Publisher(ThreadingHTTPServer):
         self.cuts = []  # after how many bytes of each coming answer the connection breaks
         self.ranges = True
         self.lengths = True
+        self.careless = self.dated = False
         self.hangs = threading.Event()
         self.asked = []  # (path, Range header)
 
@@ -71,7 +72,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         content, first = server.files[name], 0
-        if wanted and server.ranges and self.headers.get("If-Range") == server.version:
+        same = self.headers.get("If-Range") == server.version or server.careless
+        if wanted and server.ranges and same:
             first = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
@@ -79,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         if server.lengths:
             self.send_header("Content-Length", str(len(content) - first))
-        self.send_header("ETag", server.version)
+        self.send_header("Last-Modified" if server.dated else "ETag", server.version)
         self.end_headers()
         stop = server.cuts.pop(0) if server.cuts else None
         with contextlib.suppress(OSError):
@@ -177,6 +179,18 @@ def test_a_download_that_cannot_be_continued_starts_anew(publish, publisher, cha
         publisher.files["set.zip"], publisher.version = expected, '"two"'
         publish(sha256=digest(expected), size=len(expected))
     assert sources.find("walks").read_bytes() == expected
+
+
+@pytest.mark.parametrize("what", ["entity tag", "date"])
+def test_a_server_that_continues_another_file_all_the_same_is_not_believed(publish, publisher, home, what):
+    publisher.dated = what == "date"
+    publisher.cuts = [200_000] + [0] * download.TRIES
+    publish(sha256=None)
+    refusal()
+    publisher.files["set.zip"], publisher.version = zipped(table=PADDING[::-1]), '"two"'
+    publisher.careless = True  # it looks at Range, and not at If-Range
+    assert sources.find("walks").read_bytes() == publisher.files["set.zip"]
+    assert json.loads((home / "checksums.json").read_text()) == {"walks.zip": digest(publisher.files["set.zip"])}
 
 
 def test_a_partial_file_of_unknown_origin_is_not_continued(publish, publisher, home):
@@ -336,6 +350,66 @@ def test_a_folder_unpacked_by_hand_is_used(publish, publisher, home):
     (home / "walks" / "table.csv").write_text("1,2,3\n")
     assert sources.find("walks") == home / "walks"
     assert publisher.asked == []
+
+
+def described(name, content):
+    return {"file": name, "size": len(content), "sha256": digest(content)}
+
+
+TABLES = {"Protocol/one.csv": b"1,2\n" * 50, "Protocol/two.csv": b"3,4\n" * 50, "Optional/one.csv": b"5,6\n"}
+
+
+@pytest.fixture(params=["zip", "folder", "folder below"])
+def unpacked(request, publish, home):
+    """Puts a set of several described files into the downloads, some of them changed or left out."""
+    publish(sha256=None, size=None, files=[described(*one) for one in TABLES.items()])
+
+    def put(changes):
+        below = "walks" if request.param == "folder" else "walks/Set"
+        content = {name: text for name, text in {**TABLES, **changes}.items() if text is not None}
+        if request.param == "zip":
+            home.mkdir(parents=True, exist_ok=True)
+            (home / "checksums.json").unlink(missing_ok=True)
+            with zipfile.ZipFile(home / "walks.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, text in content.items():
+                    archive.writestr(f"Set/{name}", text)
+        for name, text in {} if request.param == "zip" else content.items():
+            (home / below / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / below / name).write_bytes(text)
+
+    return put
+
+
+def test_each_file_of_a_set_is_compared_with_the_published_one(unpacked, monkeypatch):
+    unpacked({"Optional/one.csv": None})  # not everybody wants all of it
+    path = sources.find("walks")
+    monkeypatch.setattr(sources.Archive, "open", None)  # what was compared is not compared again
+    assert sources.find("walks") == path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("Protocol/one.csv", b"1,3\n" * 50),
+        ("Protocol/two.csv", b"3,4\n" * 49),
+        ("Optional/one.csv", b""),
+        ("Protocol/two.csv", b"3,4\n" * 50 + b"\n"),
+    ],
+)
+def test_a_file_of_a_set_that_is_another_is_named(unpacked, name, content):
+    unpacked({})
+    sources.find("walks")
+    unpacked({name: content})
+    message = refusal()
+    assert f"{name} is not the published file: it has {len(content)} bytes" in message
+
+
+def test_the_fourteen_files_of_pamap2_are_described():
+    files = sources.manifest()["pamap2"].files
+    assert len(files) == len({one.sha256 for one in files}) == 14
+    assert {one.file.split("/")[0] for one in files} == {"Protocol", "Optional"}
+    assert sum(one.size for one in files) == 1_732_579_778
+    assert all(re.fullmatch("[0-9a-f]{64}", one.sha256) for one in files)
 
 
 def test_an_empty_folder_is_no_set(publish, home):

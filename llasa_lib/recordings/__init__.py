@@ -11,6 +11,9 @@
 - ``sources``: the manifest - addresses, sizes, checksums, licences and citations of every data set.
 """
 
+import hashlib
+import warnings
+
 from llasa_lib.errors import DataError
 from llasa_lib.recordings import basicmotions, hapt, hhar, motionsense, pamap2, shoaib, shoulder, sources
 from llasa_lib.recordings.own import inspect, read
@@ -48,6 +51,11 @@ def load(name, subjects=None):
         If the set has no reader, is not on this machine and cannot be downloaded, is not the published file,
         or does not know a subject.
 
+    Warns
+    -----
+    UserWarning
+        If recordings hold the same samples: only the first of them is given.
+
     Examples
     --------
     >>> walks = load("hapt", subjects=[2])  # doctest: +SKIP
@@ -63,8 +71,27 @@ def iterate(name, subjects=None):
     Yields
     ------
     Recording
+
+    Warns
+    -----
+    UserWarning
+        At the end, if recordings hold the same samples: only the first of them is given.
     """
-    yield from _reader(name).read(sources.find(name), subjects)
+    seen, twice = {}, []
+    for number, recording in enumerate(_reader(name).read(sources.find(name), subjects), 1):
+        digest = hashlib.blake2b(recording.imu.tobytes(), digest_size=16).digest()
+        first = seen.setdefault(digest, number)
+        if first == number:
+            yield recording
+        else:
+            what = ", ".join(dict.fromkeys(segment.activity for segment in recording.segments))
+            twice.append(f"{number} like {first} ({recording.subject}{', ' if what else ''}{what})")
+    if twice:
+        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+        warnings.warn(
+            f"{name}: recordings with the same samples are counted once: number {'; '.join(twice[:5])}{more}.",
+            stacklevel=2,
+        )
 
 
 def people(name):

@@ -9,6 +9,7 @@
 
 import contextlib
 import io
+import os
 import stat
 import zipfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -85,7 +86,9 @@ class Archive:
                 f"{self.path} is a compressed rar, and no program on this machine can read it. "
                 f"Install unar (or unrar, or bsdtar), or unpack it into {self.path.with_suffix('')}."
             ) from error
-        except Exception as error:  # damage meets a dozen kinds in zipfile alone: zlib.error, LZMAError, struct.error ...
+        except (
+            Exception
+        ) as error:  # damage meets a dozen kinds in zipfile alone: zlib.error, LZMAError, struct.error ...
             reason = " ".join(str(error).split())[:60] or type(error).__name__
             raise DataError(f"{self.path}: {name} cannot be read, it is damaged ({reason}). {self._again}") from error
 
@@ -96,7 +99,17 @@ class Archive:
             raise DataError(f"{self.path} unpacks to more than is read of one file. {self._again}")
 
     def _walk(self):
-        return [file.relative_to(self.path).as_posix() for file in self.path.rglob("*") if file.is_file()]
+        """Files in a folder and below, also where a link leads to a folder, each folder once."""
+        found, seen = [], set()
+        for folder, below, files in os.walk(self.path, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            below.sort()
+            found += [file for file in map(Path(folder).joinpath, files) if file.is_file()]
+        return [file.relative_to(self.path).as_posix() for file in found]
 
     def _listed(self):
         for member in self._file.infolist():

@@ -85,19 +85,23 @@ class Downloader:
         return {}
 
     def _begin(self, response, url):
-        """Keep what is here if the server continues it (206), else start anew; how many bytes are here."""
-        have = self._have()
+        """Keep what is here if the server continues the same file (206), else start anew; how many bytes are here."""
+        have, version = self._have(), self._version(response)
         if response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            return have
+            # Some servers continue whatever file they have by now, though If-Range asks them not to.
+            if not version or version == json.loads(self.origin.read_text(encoding="utf-8"))["version"]:
+                return have
         self._forget()
         if response.status_code == 206:
-            raise requests.ConnectionError("the server continued the download at the wrong place")
-        # A weak tag promises an equivalent file, not the same bytes; then the date has to do.
-        tag = response.headers.get("ETag", "")
-        version = tag if tag.startswith('"') else response.headers.get("Last-Modified")
+            raise requests.ConnectionError("the server continued the download at the wrong place, or of another file")
         if version:
             self.origin.write_text(json.dumps({"url": url, "version": version}), encoding="utf-8")
         return 0
+
+    def _version(self, response):
+        # A weak tag promises an equivalent file, not the same bytes; then the date has to do.
+        tag = response.headers.get("ETag", "")
+        return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
     def _forget(self):
         self.partial.unlink(missing_ok=True)

@@ -14,15 +14,16 @@ import gzip
 import io
 import pickle
 import re
-import zipfile
+import zlib
 
 import numpy as np
 
 from llasa_lib.errors import DataError
+from llasa_lib.recordings.archives import LARGEST_SET, Archive
 from llasa_lib.recordings.pickles import ARRAYS, AllowListUnpickler
 from llasa_lib.recordings.recording import ACTIVITIES, STANDARD_GRAVITY, TRANSITIONS, Recording, Segment
 from llasa_lib.recordings.subjects import choose, subject_name
-from llasa_lib.recordings.tables import runs
+from llasa_lib.recordings.tables import AGAIN, runs
 
 RATE = 50.0  # Hz
 PEOPLE = range(1, 31)
@@ -30,8 +31,11 @@ LABELS = dict(enumerate(ACTIVITIES[:6] + TRANSITIONS, start=1))
 
 
 def read(path, subjects=None):
-    """Read HAPT from its package's file, or from the UCI zip. See :func:`llasa_lib.recordings.load`."""
-    people = read_package(path) if path.name.endswith(".pkl.gz") else read_zip(path)
+    """Read HAPT from its package's file, from the UCI zip, or from the folder that was unpacked from it.
+
+    See :func:`llasa_lib.recordings.load`.
+    """
+    people = read_package(path) if path.is_file() and path.name.endswith(".pkl.gz") else read_zip(path)
     return [recording for number in choose("hapt", subjects, sorted(people)) for recording in people[number]]
 
 
@@ -98,7 +102,7 @@ def read_package(path):
     try:
         with gzip.open(path) as file:
             content = AllowListUnpickler(io.BufferedReader(file, 1 << 20), ALLOWED).load()
-    except (pickle.UnpicklingError, OSError, EOFError) as error:
+    except (pickle.UnpicklingError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read as the HAPT data set: {error}.") from error
     return {user: [_from_frame(user, frame) for frame in frames] for user, frames in content.items()}
 
@@ -133,31 +137,47 @@ def _segments(labels):
 
 
 def read_zip(path):
-    """Read ``RawData/*.txt`` of the official zip -> {user: [Recording]}."""
+    """Read ``RawData/*.txt`` of the official zip, or of a folder -> {user: [Recording]}."""
     people = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            files = {name.rsplit("/", 1)[-1]: name for name in archive.namelist() if "RawData/" in name}
-            labels = _table(archive, files["labels.txt"]).astype(int)
-            pairs = sorted(re.findall(r"\bacc_exp(\d+)_user(\d+)\.txt", " ".join(files)))
-            for experiment, user in pairs:
-                people.setdefault(int(user), []).append(_from_texts(archive, files, labels, experiment, user))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as the zip of HAPT ({error}). Delete it, and it is fetched again."
-        ) from error
+    with Archive(path, LARGEST_SET, AGAIN) as archive:
+        files = {name.rpartition("/")[2]: name for name in archive.names if "RawData/" in name}
+        files = files or {name.rpartition("/")[2]: name for name in archive.names}  # RawData itself
+        labels = _table(archive, files, "labels.txt", 5).astype(int)
+        for name in sorted(files):
+            if found := re.fullmatch(r"acc_exp(\d+)_user(\d+)\.txt", name):
+                people.setdefault(int(found[2]), []).append(_from_texts(archive, files, labels, *found.groups()))
+        if not people:
+            raise DataError(f"{archive.path} holds no RawData/acc_exp..._user....txt. {AGAIN}")
     return people
 
 
 def _from_texts(archive, files, labels, experiment, user):
-    acceleration = _table(archive, files[f"acc_exp{experiment}_user{user}.txt"])
-    rotation = _table(archive, files[f"gyro_exp{experiment}_user{user}.txt"])
+    acceleration = _table(archive, files, f"acc_exp{experiment}_user{user}.txt", 3)
+    rotation = _table(archive, files, f"gyro_exp{experiment}_user{user}.txt", 3)
+    samples = len(acceleration)
+    if len(rotation) != samples:
+        raise DataError(f"{archive.path}: gyro_exp{experiment}_user{user}.txt has not {samples} rows. {AGAIN}")
     mine = labels[(labels[:, 0] == int(experiment)) & (labels[:, 1] == int(user))]
+    for _, _, label, first, last in mine.tolist():
+        if label not in LABELS or not 1 <= first <= last <= samples:
+            raise DataError(
+                f"{archive.path}, labels.txt: label {label} from sample {first} to {last} of experiment {experiment} "
+                f"cannot be; it has {samples} samples, and labels from 1 to {max(LABELS)}. {AGAIN}"
+            )
     # labels.txt counts samples from 1 and includes the last one.
     segments = [(int(label), int(first) - 1, int(last)) for _, _, label, first, last in mine]
     return _recording(int(user), acceleration, rotation, segments)
 
 
-def _table(archive, name):
-    with archive.open(name) as file:
-        return np.loadtxt(io.TextIOWrapper(file, "ascii"), ndmin=2)
+def _table(archive, files, name, columns):
+    if name not in files:
+        raise DataError(f"{archive.path} holds no RawData/{name}. {AGAIN}")
+    with archive.open(files[name]) as file:
+        try:
+            values = np.loadtxt(io.TextIOWrapper(file, "ascii"), ndmin=2)
+            if values.shape[1:] != (columns,) or not len(values) or not np.isfinite(values).all():
+                raise ValueError(f"not {columns} finite numbers in each row")
+        except ValueError as error:
+            reason = str(error).splitlines()[0][:120]
+            raise DataError(f"{archive.path}, {name} cannot be read as a table of HAPT ({reason}). {AGAIN}") from error
+    return values

@@ -134,8 +134,6 @@ def _streams(cache):
 
 def _choose(index, subjects, devices):
     """(user, device, kind) of the chosen recordings, people first."""
-    if not any(index.values()):
-        raise DataError("The files of HHAR hold no samples. Delete them and get them again.")
     known = {(user, device, name.split("_")[0]) for name, pairs in index.items() for user, device in map(tuple, pairs)}
     users = choose("hhar", subjects, sorted({user for user, _, _ in known}))
     names = {device for _, device, _ in known}
@@ -270,7 +268,7 @@ def _partition(path):
     cache = root() / "data" / "cache" / "hhar"
     with Archive(path, LARGEST_SET, AGAIN) as archive:
         members = _members(archive)
-        stamp = fingerprint(_state(path), sorted(members.items()), COLUMNS, LABELS, BLOCK)
+        stamp = fingerprint(_state(archive, members), sorted(members.items()), COLUMNS, LABELS, BLOCK)
         if _is_current(cache, stamp):
             return cache
         try:
@@ -297,9 +295,10 @@ def _is_current(cache, stamp):
         return False
 
 
-def _state(path):
+def _state(archive, members):
     """Size and time of change of a file, or of every file in a folder: cheaper than their sha256."""
-    files = sorted(path.rglob("*.csv")) if path.is_dir() else [path]
+    path = archive.path
+    files = sorted(path / name for name in members.values()) if path.is_dir() else [path]
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
@@ -309,8 +308,14 @@ def _members(archive):
     found = {name.rpartition("/")[2].removesuffix(".csv"): name for name in archive.names if name.endswith(".csv")}
     missing = [f"{name}.csv" for name in names if name not in found]
     if missing:
-        raise DataError(f"{archive.path} holds no {', '.join(missing)}. Delete it, and it is fetched again.")
+        raise DataError(f"{archive.path} holds no {', '.join(missing)}. {_remedy(archive)}")
     return {name: found[name] for name in names}
+
+
+def _remedy(archive):
+    """A folder was filled by the reader, so it is never said that it may be deleted."""
+    unpack = "Unpack all four files of HHAR into it, or move it away, and the set is fetched"
+    return f"{unpack}." if archive.path.is_dir() else "Delete it, and it is fetched again."
 
 
 def _split(archive, member, target):
@@ -340,6 +345,8 @@ def _split(archive, member, target):
                 line += len(batch)
     except (pa.ArrowInvalid, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{where}{_explained(error)} Delete the file and get it again.") from error
+    if not pairs:
+        raise DataError(f"{where}: there are no samples in it. {_remedy(archive)}")
     return pairs
 
 

@@ -9,10 +9,10 @@
 """
 
 import contextlib
+import hashlib
 import json
 import textwrap
 import zipfile
-import zlib
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -23,13 +23,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from llasa_lib.errors import DataError
-from llasa_lib.files import atomic, root, sha256
+from llasa_lib.files import atomic, fingerprint, root, sha256
+from llasa_lib.recordings import tables
+from llasa_lib.recordings.archives import AGAIN, LARGEST_SET, Archive
 
 CHUNK = 1 << 20  # bytes
 
 
-class PackageFile(BaseModel):
-    """One data file inside a package."""
+class PublishedFile(BaseModel):
+    """One data file inside a package, a zip or a folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,7 +50,7 @@ class Package(BaseModel):
     file: str | None = None
     size: int | None = None
     sha256: str | None = None
-    files: tuple[PackageFile, ...] = ()
+    files: tuple[PublishedFile, ...] = ()
 
     @property
     def requirement(self):
@@ -58,7 +60,7 @@ class Package(BaseModel):
     @property
     def contents(self):
         """Its data files, one or many."""
-        return self.files or (PackageFile(file=self.file, size=self.size, sha256=self.sha256),)
+        return self.files or (PublishedFile(file=self.file, size=self.size, sha256=self.sha256),)
 
 
 class Source(BaseModel):
@@ -78,6 +80,7 @@ class Source(BaseModel):
     sha256: str | None = None
     member: str | None = None
     member_sha256: str | None = None
+    files: tuple[PublishedFile, ...] = ()  # inside the zip, where nobody has published the sha256 of the zip itself
     package: Package | None = None
     citation: str | None = None
 
@@ -139,6 +142,8 @@ def find(name):
     if path is None:
         unpacked = folder() / name
         path = unpacked if _has_files(unpacked) else find_download(source)
+        if source.files:
+            _check_files(path, source.files)
     _introduce(name, source)
     return path
 
@@ -237,6 +242,32 @@ def _check(download):
     return download.path
 
 
+def _check_files(path, published):
+    """Compare the files in a zip or a folder with what was published: once, and again when one has changed.
+
+    Those that are not there are not missed: somebody may want only a few people of a set.
+    """
+    with Archive(path, LARGEST_SET, AGAIN) as archive:
+        there = {one: name for one in published for name in archive.names if f"/{name}".endswith(f"/{one.file}")}
+        files = [path / name for name in there.values()] if path.is_dir() else [path]
+        state = fingerprint([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+        seen = _remembered("checked.json", dict)
+        if seen.get(path.name) == state:
+            return
+        for one, name in there.items():
+            digest, size = hashlib.sha256(), 0
+            with archive.open(name) as file:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+                    size += len(chunk)
+            if (size, digest.hexdigest()) != (one.size, one.sha256):
+                raise DataError(
+                    f"{path}: {name} is not the published file: it has {size} bytes and a sha256 that starts with "
+                    f"{digest.hexdigest()[:12]}, instead of {one.size} and {one.sha256[:12]}. {tables.AGAIN}"
+                )
+    _remember("checked.json", {**seen, path.name: state})
+
+
 def _check_kind(path):
     """A file without a known checksum must at least be a whole zip, or a rar, as its name says."""
     kinds = {".zip": zipfile.is_zipfile, ".rar": rarfile.is_rarfile}
@@ -282,10 +313,13 @@ def _others():
 
 def _unpack(archive, member, target):
     """Take one file out of a zip, whole or not at all; False if the zip has none and none has to be there."""
-    try:
-        with zipfile.ZipFile(archive) as outer:
-            if member not in outer.namelist() and target.sha256 is None:
+    again = "Delete it."
+    with Archive(archive, LARGEST_SET, again) as outer:
+        if member not in outer.names:
+            if target.sha256 is None:
                 return False
+            raise DataError(f"{archive} is damaged: {member} is not in it. {again}")
+        try:
             with outer.open(member) as packed, atomic(target.path) as temporary:
                 with open(temporary, "wb") as file:
                     while chunk := packed.read(CHUNK):
@@ -294,12 +328,10 @@ def _unpack(archive, member, target):
                     verified(
                         temporary, target.sha256, f"It came out of {archive}: delete that, and it is fetched again."
                     )
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        raise DataError(f"{archive} is damaged: {member} cannot be taken out of it ({error}). Delete it.") from error
-    except OSError as error:
-        raise DataError(
-            f"{member} could not be unpacked to {target.path} ({error.strerror or error}). Make room on the disk."
-        ) from error
+        except OSError as error:
+            raise DataError(
+                f"{member} could not be unpacked to {target.path} ({error.strerror or error}). Make room on the disk."
+            ) from error
     _check(target)
     return True
 

@@ -17,6 +17,7 @@ from pyarrow import csv
 from llasa_lib.errors import DataError
 
 AGAIN = "Unpack the data set again, or delete it and get it again."
+LONGEST_HEADER = 1 << 16  # bytes of a line
 
 
 def find_member(archive, ending):
@@ -63,7 +64,7 @@ def read_table(archive, name, numbers, columns=None, text=None, header=0, separa
     where = f"{archive.path}, {name}"
     with archive.open(name) as file:
         try:
-            lines = [file.readline().decode("latin-1") for _ in range(header)]
+            lines = [file.readline(LONGEST_HEADER).decode("latin-1") for _ in range(header)]
             columns = columns or [column.strip(' "\r\n') for column in lines[-1].split(separator)]
             _check_columns(where, columns, [*numbers, *([text] if text else [])])
             columns = [*columns, ""] if _ends_in_blank(file, separator) else columns
@@ -92,7 +93,7 @@ def _check_columns(where, columns, needed):
     missing = [column for column in needed if column not in columns]
     if missing:
         raise DataError(
-            f"{where}, line 1: no column {missing[0]!r}; the columns found are {', '.join(columns)}. {AGAIN}"
+            f"{where}, line 1: no column {missing[0]!r}; the columns found are {', '.join(columns)[:200]!a}. {AGAIN}"
         )
 
 
@@ -121,7 +122,7 @@ def _parse(file, columns, numbers, text, separator):
 def _explain(error, columns, header):
     """pyarrow's error as the end of "FILE ...": where in the file, and what is wrong."""
     if found := re.search(r"CSV column #(\d+): Row #(\d+): .*invalid value '(.*)'", error, re.DOTALL):
-        return f", line {int(found[2]) + header}, column {columns[int(found[1])]!r}: {found[3]!r} is not a number."
+        return f", line {int(found[2]) + header}, column {columns[int(found[1])]!r}: {found[3][:60]!a} is not a number."
     if found := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", error):
         return f", line {int(found[1]) + header} has {found[3]} values instead of {found[2]}."
     if "Empty CSV" in error:
