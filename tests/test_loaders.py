@@ -11,6 +11,7 @@ import sys
 import zipfile
 from importlib import metadata
 
+import damage
 import formats
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from hypothesis import strategies as st
 
 from llasa_lib import recordings, signals
 from llasa_lib.errors import DataError, LlasaError, ModelError
-from llasa_lib.recordings import basicmotions, motionsense, pamap2, shoaib, shoulder, sources
-from llasa_lib.recordings.tables import runs
+from llasa_lib.recordings import archives, basicmotions, motionsense, pamap2, shoaib, shoulder, sources
+from llasa_lib.recordings.tables import find_member, read_table, runs
 
 UP = np.array([0.0, 0.6, 0.8])  # where "up" is, seen from the devices of these tests
 
@@ -206,6 +207,133 @@ def test_a_zip_with_a_flipped_byte_is_refused(still_set, tmp_path):
     content[at : at + 1] = b"8"
     path.write_bytes(bytes(content))
     assert "set.zip" in refusal(reader.read, path, [person])
+
+
+COMPRESSIONS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_no_damage_to_a_zip_ends_in_anything_but_one_sentence(tmp_path, compression):
+    table = "time,acc_x\n" + "".join(f"{n / 50},{n % 7 / 10}\n" for n in range(200))
+    (tmp_path / "set").mkdir()
+    for name in ("Accelerometer.csv", "Gyroscope.csv"):
+        (tmp_path / "set" / name).write_text(table)
+    content, messages = zipped(tmp_path / "set", tmp_path / "set.zip", compression).read_bytes(), []
+    damaged = tmp_path / "damaged.zip"
+    for mutation in damage.mutations(content, 150, seed=compression):
+        damaged.write_bytes(mutation)
+        try:
+            with archives.Archive(damaged) as archive:
+                for name in archive.names:
+                    with archive.open(name) as file:
+                        file.read()
+        except DataError as error:
+            messages.append(str(error))
+        with contextlib.suppress(LlasaError):  # the way of a reader's own recording, and of a table
+            recordings.read(damaged)
+        with contextlib.suppress(LlasaError), archives.Archive(damaged) as archive:
+            read_table(archive, "Gyroscope.csv", ["time", "acc_x"], header=1)
+    assert len(messages) > 50
+    assert not any("\n" in message for message in messages)
+    assert max(map(len, messages)) < len(str(damaged)) + 350
+
+
+@pytest.mark.parametrize("flaw", ["encrypted", "unknown method", "newer version"])
+def test_a_zip_that_python_cannot_unpack_is_refused_in_a_sentence(tmp_path, flaw):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.csv").write_text("1,2\n" * 99)
+    path = zipped(tmp_path / "set", tmp_path / "set.zip")
+    content = bytearray(path.read_bytes())
+    place, value = {"encrypted": (6, 1), "unknown method": (8, 99), "newer version": (4, 200)}[flaw]
+    for start, shift in ((b"PK\3\4", 0), (b"PK\1\2", 2)):
+        content[content.index(start) + place + shift] = value
+    path.write_bytes(content)
+    with (
+        pytest.raises(DataError, match=r"set\.zip: .* cannot be read, it is damaged"),
+        archives.Archive(path) as archive,
+    ):
+        archive.open("a.csv").read()
+
+
+def test_what_unpacks_to_more_than_is_ever_read_is_refused_while_it_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in "abc":
+            bomb.writestr(f"{name}.csv", b"0" * 400_000)
+    (tmp_path / "folder").mkdir()
+    with open(tmp_path / "folder" / "sparse.csv", "wb") as sparse:
+        sparse.truncate(archives.LARGEST_RECORDING + 1)
+    with archives.Archive(tmp_path / "bomb.zip", limit=1_000_000) as archive:
+        for name in "ab":
+            assert len(archive.open(f"{name}.csv").read()) == 400_000
+        assert "unpacks to more" in refusal(archive.open("c.csv").read)
+    with archives.Archive(tmp_path / "folder", limit=1_000_000) as archive:
+        assert "unpacks to more" in refusal(archive.open("sparse.csv").read)
+    assert "more than 256 MiB" in refusal(archives.read_file, tmp_path / "folder" / "sparse.csv")
+    assert "more than 0 MiB" in refusal(archives.read_file, tmp_path / "bomb.zip", limit=1)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "folder", "pipe", "forbidden"])
+def test_what_is_no_readable_file_is_refused_at_once(tmp_path, monkeypatch, kind):
+    path = tmp_path / "walk.csv"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "forbidden":
+        path.write_bytes(b"1")
+
+        def refuse(*arguments):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("builtins.open", refuse)
+    assert "walk.csv" in refusal(archives.read_file, path)
+
+
+def test_a_folder_gives_its_files_also_behind_a_link_and_no_pipes(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.csv").write_text("1")
+    (tmp_path / "mine" / "below").mkdir(parents=True)
+    (tmp_path / "mine" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "mine" / "below" / "up").symlink_to(tmp_path / "mine")
+    (tmp_path / "mine" / "gone.csv").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "mine" / "below" / "pipe.csv")
+    with archives.Archive(tmp_path / "mine") as archive:
+        assert archive.names == ["linked/a.csv"]
+
+
+def test_names_inside_an_archive_are_quoted_short_and_harmless(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("\x1b[31m\n" + "x" * 5000 + ".csv", "1")
+    with archives.Archive(tmp_path / "set.zip") as archive:
+        message = refusal(find_member, archive, "a.csv")
+    assert "\x1b" not in message
+    assert len(message) < len(str(tmp_path)) + 300
+
+
+def test_a_header_without_an_end_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"x" * 1_000_000)
+    with archives.Archive(tmp_path) as archive:
+        assert len(refusal(read_table, archive, "a.csv", ["time"], header=1)) < len(str(tmp_path)) + 500
+
+
+def test_recordings_with_the_same_samples_are_said_and_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "find", lambda name: tmp_path)
+    for seed, trial in enumerate(formats.MOTIONSENSE_TRIALS):
+        formats.write_motionsense(tmp_path, 1, formats.still(100, UP, seed=seed), [trial])
+    assert len(recordings.load("motionsense", [1])) == 15
+    shutil.copy(*(tmp_path / "A_DeviceMotion_data" / trial / "sub_1.csv" for trial in ("sit_13", "sit_5")))
+    with pytest.warns(
+        UserWarning, match=r"motionsense: .* counted once: number 8 like 7 \(motionsense-01, sitting\)"
+    ) as said:
+        assert len(recordings.load("motionsense", [1])) == 14
+    assert len(said) == 1
+
+
+def test_placements_with_the_same_samples_are_said_and_counted_once(still_sets, monkeypatch):
+    monkeypatch.setattr(sources, "find", lambda name: still_sets[{"shoaib": shoaib, "pamap2": pamap2}[name]])
+    for name, person, more in (("shoaib", 3, 4), ("pamap2", 103, 2)):
+        with pytest.warns(UserWarning, match=rf"{name}: .*{more + 1} like 1 \({name}-"):
+            assert len(recordings.load(name, [person])) == 1
 
 
 @pytest.mark.parametrize("reader", [motionsense, shoaib, pamap2])

@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import damage
 import numpy as np
 import pytest
 import requests
@@ -24,6 +25,7 @@ from llasa_lib import captions, language_models, writers
 from llasa_lib.errors import ArtifactError, RecordingError, WriterError
 from llasa_lib.pipeline import Pipeline
 from llasa_lib.writers import checking, prompts
+from llasa_lib.writers.journal import Journal
 
 KEY = "sk-secret-of-the-tests"
 GRAVITY = re.compile(r"\b([xyz])\b[^,\n]* (\S+) m/s²")  # in the first line of facts
@@ -618,6 +620,23 @@ def test_a_line_of_another_form_is_named_and_nothing_is_lost(model, windows, tmp
     with pytest.raises(ArtifactError, match="line 2, is not a line"):
         writers.write(windows, journal, connect(model))
     assert journal.read_bytes() == before
+
+
+def test_no_damage_to_a_journal_ends_in_anything_but_a_sentence_and_nothing_whole_is_lost(model, windows, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    writers.write(windows.select([0, 1, 2]), journal, connect(model))
+    content = journal.read_bytes()
+    for mutation in damage.mutations(content, 300):
+        journal.write_bytes(mutation)
+        try:
+            with Journal(journal):
+                pass
+        except ArtifactError:
+            assert journal.read_bytes() == mutation
+        else:
+            kept = journal.read_bytes().removesuffix(b"\n")
+            assert mutation.startswith(kept)
+            assert b"\n" not in mutation[len(kept) + 1 :].removesuffix(b"\n"), "at most the last line is gone"
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])

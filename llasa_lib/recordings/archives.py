@@ -90,7 +90,9 @@ class Archive:
             Exception
         ) as error:  # damage meets a dozen kinds in zipfile alone: zlib.error, LZMAError, struct.error ...
             reason = " ".join(str(error).split())[:60] or type(error).__name__
-            raise DataError(f"{self.path}: {name} cannot be read, it is damaged ({reason}). {self._again}") from error
+            raise DataError(
+                f"{self.path}: {quoted(name)} cannot be read, it is damaged ({reason}). {self._again}"
+            ) from error
 
     def spend(self, size):
         """Count bytes that were read; too many are a :class:`DataError`."""
@@ -115,7 +117,7 @@ class Archive:
         for member in self._file.infolist():
             if stat.S_ISLNK(getattr(member, "external_attr", 0) >> 16) or getattr(member, "is_symlink", bool)():
                 raise DataError(
-                    f"{self.path} holds the link {member.filename}, which may lead anywhere. Do not use it."
+                    f"{self.path} holds the link {quoted(member.filename)}, which may lead anywhere. Do not use it."
                 )
         return [member.filename for member in self._file.infolist() if not member.is_dir()]
 
@@ -140,6 +142,11 @@ class _Member(io.RawIOBase):
     def close(self):
         self._file.close()
         super().close()
+
+
+def quoted(name):
+    """A member's name as a sentence can hold it: short, and without line breaks or what controls a terminal."""
+    return name if len(name) <= 100 and name.isprintable() else f"{ascii(name)[:60]}..."
 
 
 def read_file(path, limit=LARGEST_RECORDING):
@@ -172,7 +179,7 @@ def _opened(path):
 def _check_inside(path, name):
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if ".." in parts or PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
-        raise DataError(f"{path} holds {name!r}, a path that leaves its folder. Do not use this file.")
+        raise DataError(f"{path} holds {quoted(name)}, a path that leaves its folder. Do not use this file.")
 
 
 def _is_hidden(name):

@@ -16,8 +16,6 @@ import json
 import os
 import re
 import warnings
-import zipfile
-import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -343,7 +341,7 @@ def _split(archive, member, target):
                     writer.write_batch(rows.slice(first, stop - first))
                     pairs.append((batch.column("User")[first].as_py(), batch.column("Device")[first].as_py()))
                 line += len(batch)
-    except (pa.ArrowInvalid, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (pa.ArrowInvalid, KeyError) as error:
         raise DataError(f"{where}{_explained(error)} Delete the file and get it again.") from error
     if not pairs:
         raise DataError(f"{where}: there are no samples in it. {_remedy(archive)}")

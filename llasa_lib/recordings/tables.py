@@ -6,15 +6,13 @@
 
 import itertools
 import re
-import zipfile
-import zlib
 
 import numpy as np
 import pyarrow as pa
-import rarfile
 from pyarrow import csv
 
 from llasa_lib.errors import DataError
+from llasa_lib.recordings.archives import quoted
 
 AGAIN = "Unpack the data set again, or delete it and get it again."
 LONGEST_HEADER = 1 << 16  # bytes of a line
@@ -32,8 +30,10 @@ def find_member(archive, ending):
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"{archive.path} holds {ending} twice, as {found[0]} and {found[1]}. Remove one of the two.")
-    seen = ", ".join(archive.names[:3]) + (" ..." if len(archive.names) > 3 else "")
+        raise DataError(
+            f"{archive.path} holds {ending} twice, as {quoted(found[0])} and {quoted(found[1])}. Remove one of the two."
+        )
+    seen = ", ".join(map(quoted, archive.names[:3])) + (" ..." if len(archive.names) > 3 else "")
     raise DataError(f"{archive.path} holds no {ending}; it holds {seen or 'nothing'}. {AGAIN}")
 
 
@@ -61,7 +61,7 @@ def read_table(archive, name, numbers, columns=None, text=None, header=0, separa
     DataError
         If the table cannot be read; the sentence names file, member, line and column.
     """
-    where = f"{archive.path}, {name}"
+    where = f"{archive.path}, {quoted(name)}"
     with archive.open(name) as file:
         try:
             lines = [file.readline(LONGEST_HEADER).decode("latin-1") for _ in range(header)]
@@ -71,8 +71,6 @@ def read_table(archive, name, numbers, columns=None, text=None, header=0, separa
             table = _parse(file, columns, numbers, text, separator)
         except pa.ArrowInvalid as error:
             raise DataError(f"{where}{_explain(str(error), columns, header)} {AGAIN}") from None
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, rarfile.Error) as error:
-            raise DataError(f"{where} cannot be read to its end ({error}). {AGAIN}") from error
     values = np.stack([table[column].to_numpy() for column in numbers], axis=1)
     filled = np.flatnonzero(~np.isnan(values).all(axis=1))
     if len(filled) == 0:
