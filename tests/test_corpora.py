@@ -4,7 +4,10 @@ import json
 import re
 import time
 
+import damage
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import DatasetDict, load_dataset
 from huggingface_hub import DatasetCard
@@ -334,6 +337,20 @@ def test_a_line_too_long_for_a_chat_is_passed_over(tmp_path, monkeypatch):
     assert (found.rows, found.parsed) == (4, 2)
     assert [(one.line, "longer than" in one.reason) for one in found.failures] == [(2, True), (3, True)]
     assert list(found.pairs["line"]) == [1, 4]
+
+
+def test_no_damage_to_a_parquet_file_ends_in_anything_but_a_sentence(tmp_path):
+    rows = pa.Table.from_pylist([chat("How fast?", "Two steps/s.") for _ in range(50)])
+    pq.write_table(rows, whole := tmp_path / "whole.parquet")
+    path, refused = tmp_path / "a.parquet", []
+    for mutation in damage.mutations(whole.read_bytes(), 200):
+        path.write_bytes(mutation)
+        try:
+            corpora.read_chat(path)
+        except DataError as error:
+            refused.append(str(error))
+    assert len(refused) > 50
+    assert all("is not a parquet file" in said and "\n" not in said for said in refused)
 
 
 def test_only_the_first_failures_are_kept_and_all_are_counted():

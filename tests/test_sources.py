@@ -292,7 +292,15 @@ def test_a_page_or_a_part_is_not_trusted_even_at_first_use(publish, publisher, h
     assert (home / "walks.zip").exists() == (place == "downloads"), "a reader's own file is not deleted"
 
 
-@pytest.mark.parametrize("content", ["{", "[]"])
+@pytest.mark.parametrize("origin", ["{", "[]", "[" * 100_000, '{"url": "URL", "version": {"a": 1}}', "3"])
+def test_a_damaged_note_about_a_partial_file_means_to_start_anew(publish, publisher, home, origin):
+    publisher.cuts = [200_000] + [0] * download.TRIES
+    refusal()
+    (home / "walks.zip.partial.json").write_text(origin.replace("URL", f"{publisher.address}/set.zip"))
+    assert sources.find("walks").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000])
 def test_a_damaged_list_of_checksums_is_named(publish, home, content):
     publish(sha256=None)
     home.mkdir(parents=True)

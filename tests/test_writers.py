@@ -321,6 +321,13 @@ def test_an_answer_of_any_other_form_ends_in_a_sentence_or_is_passed_over(model,
     assert re.search(r"not as an OpenAI-compatible server|half an answer|^Hm\.$", said)
 
 
+def test_a_text_that_ran_past_its_limit_is_cut(model):
+    reply = lambda handler: handler.reply(200, completion(json.dumps("so " * 500_000)))
+    with serving.proxy(model.url, [reply]) as between:
+        answer = connect(between).ask([{"role": "user", "content": "?"}], 10)
+    assert (len(answer.text), answer.cut) == (400, True)
+
+
 def test_a_packed_answer_is_refused_before_it_is_unpacked(model):
     packed = gzip.compress(b" " * (64 << 20))
     reply = lambda handler: handler.reply(200, packed, Content_Encoding="gzip")

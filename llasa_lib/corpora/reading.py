@@ -143,8 +143,8 @@ def _rows(data, file=""):
     if path.suffix == ".parquet":
         try:
             rows = pq.read_table(path).to_pylist()
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{path} is not a parquet file: {error}.") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DataError(f"{path} is not a parquet file: {' '.join(str(error).split())[:200]}.") from error
         return _rows(rows, file)
     whole = _whole_list(path)
     return _lines(path, file) if whole is None else _rows(whole, file)

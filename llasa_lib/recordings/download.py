@@ -78,18 +78,23 @@ class Downloader:
 
     def _resume_headers(self, url):
         """Ask for the rest, if there is a beginning of the same file."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        version = self._known(url)
+        return {"Range": f"bytes={self._have()}-", "If-Range": version} if version and self._have() else {}
+
+    def _known(self, url):
+        """Version of the file that has begun to arrive from this address, if that is known."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             origin = json.loads(self.origin.read_text(encoding="utf-8"))
-            if origin["url"] == url and self._have():
-                return {"Range": f"bytes={self._have()}-", "If-Range": origin["version"]}
-        return {}
+            if origin["url"] == url and isinstance(origin["version"], str):
+                return origin["version"]
+        return None
 
     def _begin(self, response, url):
         """Keep what is here if the server continues the same file (206), else start anew; how many bytes are here."""
         have, version = self._have(), self._version(response)
         if response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             # Some servers continue whatever file they have by now, though If-Range asks them not to.
-            if not version or version == json.loads(self.origin.read_text(encoding="utf-8"))["version"]:
+            if version in (None, self._known(url)):
                 return have
         self._forget()
         if response.status_code == 206:

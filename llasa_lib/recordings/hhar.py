@@ -289,7 +289,7 @@ def _partition(path):
 def _is_current(cache, stamp):
     try:
         return json.loads((cache / "index.json").read_text(encoding="utf-8"))["stamp"] == stamp
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

@@ -346,7 +346,7 @@ def _remembered(name, kind):
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return kind()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}). Mend it, or delete it to begin anew.") from error
     if not isinstance(content, kind):
         raise DataError(f"{path} does not hold what it should. Delete it to begin anew.")

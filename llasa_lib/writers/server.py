@@ -25,6 +25,7 @@ from llasa_lib.errors import WriterError
 httpx = importlib.import_module(openai.DefaultHttpxClient.__base__.__module__.partition(".")[0])
 
 LARGEST_ANSWER = 4 << 20  # bytes; a thousand times what is asked for
+MOST_CHARACTERS = 40  # of a token; a text longer than that was not cut where it was to be
 LONGEST_WAIT = 120.0  # s; a server that asks for more has no quota left today, and waiting would only look like work
 
 
@@ -162,7 +163,7 @@ class Server:
             reraise=True,
         )
         try:
-            return self._read(retrying(self._send, messages, max_tokens))
+            return self._read(retrying(self._send, messages, max_tokens), max_tokens * MOST_CHARACTERS)
         except (openai.OpenAIError, _HalfAnswer) as error:
             # The client's own message and cause are left out: they may quote the key.
             raise WriterError(self._explain(error)) from None
@@ -216,7 +217,7 @@ class Server:
                     raise _HalfAnswer from None
         return None
 
-    def _read(self, completion):
+    def _read(self, completion, longest):
         if completion is None:
             raise WriterError(
                 f"{self.address} answered, but not as an OpenAI-compatible server does. "
@@ -225,7 +226,8 @@ class Server:
         choice, usage = completion.choices[0], completion.usage if isinstance(completion.usage, dict) else {}
         used = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
         used = (tokens if type(tokens) is int else None for tokens in used)
-        return Answer(self._hide(choice.message.content or ""), *used, choice.finish_reason == "length")
+        text = self._hide(choice.message.content or "")
+        return Answer(text[:longest], *used, choice.finish_reason == "length" or len(text) > longest)
 
     def _wait(self, state):
         return max(self._backoff(state), _retry_after(state.outcome.exception()))
