@@ -86,13 +86,11 @@ class Archive:
                 f"{self.path} is a compressed rar, and no program on this machine can read it. "
                 f"Install unar (or unrar, or bsdtar), or unpack it into {self.path.with_suffix('')}."
             ) from error
-        except (
-            Exception
-        ) as error:  # damage meets a dozen kinds in zipfile alone: zlib.error, LZMAError, struct.error ...
+        except Exception as error:
+            # Damage meets a dozen kinds in zipfile alone: zlib.error, LZMAError, struct.error, even OSError (of bz2).
+            damaged = "" if isinstance(error, OSError) and error.errno else ", it is damaged"
             reason = " ".join(str(error).split())[:60] or type(error).__name__
-            raise DataError(
-                f"{self.path}: {quoted(name)} cannot be read, it is damaged ({reason}). {self._again}"
-            ) from error
+            raise DataError(f"{self.path}: {quoted(name)} cannot be read{damaged} ({reason}). {self._again}") from error
 
     def spend(self, size):
         """Count bytes that were read; too many are a :class:`DataError`."""
