@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from llasa_lib import language_models, model, profiles, signals, tuning
 from llasa_lib.errors import ModelError
-from llasa_lib.model import LlasaConfig, LlasaForConditionalGeneration, bases
+from llasa_lib.model import LlasaConfig, LlasaForConditionalGeneration, Prompt, bases
 
 TUNE = profiles.load("smoke").tune
 QUESTION = "What is the person doing?"
@@ -51,12 +51,12 @@ def rename_base(folder, name):
 @pytest.mark.parametrize(
     ("windows", "text", "message"),
     [
-        (lambda imu: None, "<imu> What?", r"holds 1 <imu> for 0 window"),
-        (lambda imu: imu[0], "<imu> <imu> What?", r"holds 2 <imu> for 1 window"),
-        (lambda imu: imu[:2], "<imu> What?", r"holds 1 <imu> for 2 window"),
-        (lambda imu: imu[:2], ["<imu> What?"] * 3, r"holds 3 <imu> for 2 window"),
-        (lambda imu: [[imu[0], imu[1]]], "<imu> What?", r"text 0 holds 1 <imu> for 2 window"),
-        (lambda imu: [[imu[0]], []], "<imu> What?", r"text 1 holds 1 <imu> for 0 window"),
+        (lambda imu: None, Prompt("<imu> What?"), r"holds 1 <imu> for 0 window"),
+        (lambda imu: imu[0], Prompt("<imu> <imu> What?"), r"holds 2 <imu> for 1 window"),
+        (lambda imu: imu[:2], Prompt("<imu> What?"), r"holds 1 <imu> for 2 window"),
+        (lambda imu: imu[:2], [Prompt("<imu> What?")] * 3, r"holds 3 <imu> for 2 window"),
+        (lambda imu: [[imu[0], imu[1]]], Prompt("<imu> What?"), r"text 0 holds 1 <imu> for 2 window"),
+        (lambda imu: [[imu[0]], []], Prompt("<imu> What?"), r"text 1 holds 1 <imu> for 0 window"),
         (lambda imu: [[imu[0]], [imu[1]]], ["What?"], r"1 text\(s\) for 2 lists of windows"),
         (lambda imu: imu[:0], QUESTION, "There is no window: give at least one"),
         (lambda imu: [], QUESTION, "There is no window: give at least one"),
