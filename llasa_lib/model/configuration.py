@@ -39,7 +39,8 @@ class LlasaConfig(PreTrainedConfig):
     """
 
     model_type = "llasa"
-    keys_to_ignore_at_inference = ["past_key_values", "imu_hidden_states"]  # noqa: RUF012 - the base class declares it so
+    # A Trainer's metrics get the logits alone. The cache has another name from Transformers 5.24 on.
+    keys_to_ignore_at_inference = ["past_key_values", "cache", "imu_hidden_states"]  # noqa: RUF012 - as the base class
     sub_configs_defaults = {  # noqa: RUF012 - the base class declares it so
         "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="limu_bert"),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),

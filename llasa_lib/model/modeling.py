@@ -21,6 +21,7 @@ from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple
 
 from llasa_lib.errors import ModelError
+from llasa_lib.language_models import keep_packing
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.fitting import check_family, check_fit
 from llasa_lib.model.processing import IGNORE, ImuFeatureExtractor, LlasaProcessor
@@ -28,6 +29,7 @@ from llasa_lib.model.projectors import LlasaProjector, Resampler
 
 # Inputs with one row per window; every other input of the model has one row per prompt.
 WINDOW_INPUTS = ("imu_values", "imu_summary", "imu_states")
+NOT_PACKED = ["model.encoder", "model.projector", "lm_head"]  # to 4 or 8 bits: they are small, and others rely on them
 
 
 @dataclass
@@ -92,7 +94,8 @@ class LlasaModel(LlasaPreTrainedModel):
         ``imu_states`` (M, S, E), what the encoder made of ``imu_values``, may stand in their place: an encoder that is
         frozen need not run again at every step.
         """
-        dtype = next(self.projector.parameters()).dtype
+        # Packed to int8 by torch, it has no parameter left, and computes in float32.
+        dtype = next((value.dtype for value in self.projector.parameters()), torch.float32)
         if imu_summary is None and self.config.summary_tokens:
             raise ModelError("imu_summary is missing: give the model all that the processor returns.")
         summary = None if imu_summary is None else imu_summary.to(dtype)
@@ -190,7 +193,7 @@ def _carry_quantization(language_model, model):
     which kind of layer its adapter stands beside.
     """
     packing = copy.deepcopy(language_model.hf_quantizer.quantization_config)
-    packing.llm_int8_skip_modules = ["model.encoder", "model.projector", "lm_head"]
+    packing.llm_int8_skip_modules = NOT_PACKED
     model.config.quantization_config = packing
     model.is_loaded_in_4bit = getattr(language_model, "is_loaded_in_4bit", False)
 
@@ -206,6 +209,21 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         words = next(name for name, part in self.named_modules() if part is self.get_input_embeddings())
         self._tied_weights_keys = {"lm_head.weight": f"{words}.weight"}
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args, quantization_config=None, **kwargs):
+        """As Transformers reads it; what ``quantization_config`` packs is the language model, if it says no other."""
+        if quantization_config is not None:
+            quantization_config = copy.deepcopy(quantization_config)
+            for name in ("llm_int8_skip_modules", "modules_to_not_convert"):
+                if isinstance(quantization_config, dict) and name.startswith("llm"):
+                    quantization_config.setdefault(name, NOT_PACKED)
+                elif getattr(quantization_config, name, NOT_PACKED) is None:
+                    setattr(quantization_config, name, NOT_PACKED)
+            kwargs["quantization_config"] = quantization_config
+        loaded = super().from_pretrained(*args, **kwargs)
+        keep_packing(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
 
     @classmethod
     def from_parts(
@@ -330,11 +348,12 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         imu_states : (M, S, E) float, optional
             In place of ``imu_values``: see :meth:`get_imu_features`.
         labels : (B, L) long, optional
-            -100 where nothing is to be learned. Then ``loss`` is returned, and ``logits`` only if ``logits_to_keep`` is
-            given: over a vocabulary of 49,152 they would cost more memory than the rest of the step.
+            -100 where nothing is to be learned. Then ``loss`` is returned, and in training ``logits`` only if
+            ``logits_to_keep`` is given: over a vocabulary of 49,152 they would cost more memory than the rest of the
+            step. Without gradients, as a Trainer evaluates, they are returned too.
         logits_to_keep : int or tensor, optional
             Logits of the last so many positions only, 0 for all; or the positions themselves.
-            Default: all without labels, none with.
+            Default: all without labels or without gradients, else none.
 
         Returns
         -------
@@ -358,7 +377,7 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         )
         hidden = outputs.last_hidden_state
         loss = logits = None
-        if labels is None or logits_to_keep is not None:
+        if labels is None or logits_to_keep is not None or not torch.is_grad_enabled():
             logits = self.score(slice_logits_to_keep(hidden, 0 if logits_to_keep is None else logits_to_keep))
         if labels is not None:
             target = labels[:, 1:]
@@ -413,6 +432,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         """Refuse to run past the context, where a language model writes on as if nothing had happened."""
         if generation_config.prefill_chunk_size is not None:
             raise ModelError("A prompt with windows is read in one piece: leave out prefill_chunk_size.")
+        if generation_config.prompt_lookup_num_tokens:  # what is copied out of the prompt may be all but a window
+            generation_config.suppress_tokens = [*(generation_config.suppress_tokens or []), self.config.imu_token_id]
         config = super()._prepare_generated_length(
             generation_config=generation_config,
             has_default_max_length=has_default_max_length,

@@ -262,9 +262,13 @@ class LlasaProcessor(ProcessorMixin):
             If the number of ``<imu>`` is not the number of windows, if there is no text or no window at all, or if a
             question holds ``<imu>`` or a line of measured values.
         """
-        odd = sorted(name for name, value in padding.items() if value and name not in _PADDING)
+        odd = [
+            name for name, value in padding.items() if name not in _PADDING and value is not None and value is not False
+        ]
         if odd:
-            raise ModelError(f"{odd[0]} is nothing that the processor knows: leave it out.")
+            raise ModelError(
+                f"The processor takes no {odd[0]}, only {', '.join(_PADDING)} beside its own: leave it out."
+            )
         padding = {"padding": padding.get("padding") or True, **{k: v for k, v in padding.items() if k in _PADDING[1:]}}
         if prompt is not None:
             text = Prompt(prompt) if isinstance(prompt, str) else [Prompt(one) for one in prompt]
