@@ -137,7 +137,7 @@ class LlasaModel(LlasaPreTrainedModel):
         """Put the soft tokens in place of the ``<imu>`` embeddings and run the language model."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ModelError("Give exactly one of input_ids and inputs_embeds.")
-        features = None
+        features, past_key_values = None, kwargs.pop("cache", past_key_values)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         context = self.config.context
@@ -404,9 +404,12 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         imu_states=None,
         inputs_embeds=None,
         is_first_iteration=False,
+        cache=None,
         **kwargs,
     ):
         """The windows are read once, in the first step; later steps have them in the cache."""
+        if cache is not None:  # what Transformers calls past_key_values from 5.24 on
+            kwargs["cache"] = cache
         inputs = super().prepare_inputs_for_generation(
             input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs
         )
