@@ -15,9 +15,10 @@ import pickle
 from pathlib import Path
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from . import files
 from .errors import DataError, ProfileError
@@ -133,12 +134,10 @@ def _from_package(part):
         if part == "tokenizer":
             AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(temporary)
         else:
-            model = AutoModelForCausalLM.from_pretrained(
-                source.parent,
-                gguf_file=source.name,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32,
-            )
+            options = {"gguf_file": source.name, "dtype": torch.float32}
+            if hasattr(transformers, "GgufConfig"):  # later versions of Transformers keep it packed unless asked
+                options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+            model = AutoModelForCausalLM.from_pretrained(source.parent, **options)
             # The weights are float32 from here on; a leftover entry would make every later load quantise again.
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config

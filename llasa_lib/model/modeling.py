@@ -14,10 +14,10 @@ from transformers import (
     DynamicCache,
     GenerationMixin,
     PreTrainedModel,
+    modeling_utils,
 )
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple
 
 from llasa_lib.errors import ModelError
@@ -184,6 +184,13 @@ def freeze_mask_token(encoder):
     for name, parameter in encoder.named_parameters():
         if name.split(".")[-1] == "mask_token":
             parameter.requires_grad_(False)
+
+
+def _kept(hidden, kept):
+    """Hidden states (B, L, H) of the last ``kept`` positions, 0 for all, or of the positions in a tensor."""
+    if hasattr(modeling_utils, "slice_logits_to_keep"):  # from Transformers 5.21 on
+        return modeling_utils.slice_logits_to_keep(hidden, kept)
+    return hidden[:, -kept:] if isinstance(kept, int) else hidden[:, kept]
 
 
 def _carry_quantization(language_model, model):
@@ -378,7 +385,7 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         hidden = outputs.last_hidden_state
         loss = logits = None
         if labels is None or logits_to_keep is not None or not torch.is_grad_enabled():
-            logits = self.score(slice_logits_to_keep(hidden, 0 if logits_to_keep is None else logits_to_keep))
+            logits = self.score(_kept(hidden, 0 if logits_to_keep is None else logits_to_keep))
         if labels is not None:
             target = labels[:, 1:]
             taught = target != IGNORE  # position t predicts token t + 1
