@@ -4,10 +4,12 @@ import copy
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, configuration_utils
 
 from llasa_lib import signals
 from llasa_lib.errors import ModelError
+
+_PARTS = {"encoder_config": "limu_bert", "text_config": "llama"}  # and what they are where nothing says it
 
 
 @strict
@@ -40,8 +42,13 @@ class LlasaConfig(PreTrainedConfig):
     model_type = "llasa"
     # A Trainer's metrics get the logits alone. The cache has another name from Transformers 5.24 on.
     keys_to_ignore_at_inference = ["past_key_values", "cache", "imu_hidden_states"]  # noqa: RUF012 - as the base class
-    # Transformers 5.21 and later would make the parts of their specifications; earlier ones know none.
-    sub_configs = {"encoder_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 - as the base class
+    if hasattr(configuration_utils, "SubConfigSpec"):
+        sub_configs_defaults = {
+            name: configuration_utils.SubConfigSpec(config_class=AutoConfig, model_type=kind)
+            for name, kind in _PARTS.items()
+        }
+    else:  # before Transformers 5.21
+        sub_configs = dict.fromkeys(_PARTS, AutoConfig)
 
     encoder_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
@@ -56,7 +63,7 @@ class LlasaConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
-        for name, kind in (("encoder_config", "limu_bert"), ("text_config", "llama")):
+        for name, kind in _PARTS.items():
             # A copy: to put a configuration into another resets its attention setting, and a live model shares its own.
             part = copy.deepcopy(getattr(self, name))
             if not isinstance(part, PreTrainedConfig):
