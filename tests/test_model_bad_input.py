@@ -1,7 +1,10 @@
 """What a reader can get wrong with a model: each ends in one sentence that says what to do."""
 
+import contextlib
 import copy
 import json
+import pickle
+import re
 import shutil
 
 import numpy as np
@@ -9,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llasa_lib import language_models, model, profiles, signals, tuning
-from llasa_lib.errors import ModelError
-from llasa_lib.model import LlasaConfig, LlasaForConditionalGeneration, bases
+from llasa_lib import encoder, language_models, model, profiles, signals, tuning
+from llasa_lib.errors import LlasaError, ModelError
+from llasa_lib.model import LlasaConfig, LlasaForConditionalGeneration, Prompt, bases
 
 TUNE = profiles.load("smoke").tune
 QUESTION = "What is the person doing?"
@@ -51,12 +54,12 @@ def rename_base(folder, name):
 @pytest.mark.parametrize(
     ("windows", "text", "message"),
     [
-        (lambda imu: None, "<imu> What?", r"holds 1 <imu> for 0 window"),
-        (lambda imu: imu[0], "<imu> <imu> What?", r"holds 2 <imu> for 1 window"),
-        (lambda imu: imu[:2], "<imu> What?", r"holds 1 <imu> for 2 window"),
-        (lambda imu: imu[:2], ["<imu> What?"] * 3, r"holds 3 <imu> for 2 window"),
-        (lambda imu: [[imu[0], imu[1]]], "<imu> What?", r"text 0 holds 1 <imu> for 2 window"),
-        (lambda imu: [[imu[0]], []], "<imu> What?", r"text 1 holds 1 <imu> for 0 window"),
+        (lambda imu: None, Prompt("<imu> What?"), r"holds 1 <imu> for 0 window"),
+        (lambda imu: imu[0], Prompt("<imu> <imu> What?"), r"holds 2 <imu> for 1 window"),
+        (lambda imu: imu[:2], Prompt("<imu> What?"), r"holds 1 <imu> for 2 window"),
+        (lambda imu: imu[:2], [Prompt("<imu> What?")] * 3, r"holds 3 <imu> for 2 window"),
+        (lambda imu: [[imu[0], imu[1]]], Prompt("<imu> What?"), r"text 0 holds 1 <imu> for 2 window"),
+        (lambda imu: [[imu[0]], []], Prompt("<imu> What?"), r"text 1 holds 1 <imu> for 0 window"),
         (lambda imu: [[imu[0]], [imu[1]]], ["What?"], r"1 text\(s\) for 2 lists of windows"),
         (lambda imu: imu[:0], QUESTION, "There is no window: give at least one"),
         (lambda imu: [], QUESTION, "There is no window: give at least one"),
@@ -282,6 +285,119 @@ def test_a_tokenizer_without_the_placeholder_is_given_it_again_or_refused(copied
     longer.save_pretrained(copied / "align")
     with pytest.raises(ModelError, match="<imu> is token 49153, the model looks for 49152"):
         model.load(copied / "align")
+
+
+# --- weights and programs of others -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "align/model.safetensors: projector.*weight",
+        "align/model.safetensors: projector.*bias",
+        "align/model.safetensors: model.encoder.*weight",
+        "align/model.safetensors: embed_tokens|lm_head",
+        "align/model.safetensors: language_model.norm",
+        "tune/adapter_model.safetensors: lora_A",
+        "tune/adapter_model.safetensors: lora_B",
+        "tune/adapter_model.safetensors: projector",
+    ],
+)
+def test_a_weight_that_is_no_number_is_refused_by_its_name(copied, part, value):
+    name, pattern = part.split(": ")
+    weights = load_file(copied / name)
+    odd = sorted(key for key in weights if re.search(pattern, key))[-1]
+    weights[odd].view(-1)[-1] = value
+    save_file(weights, copied / name, {"format": "pt"})
+    if name.startswith("align"):
+        (copied / "tune" / bases.NOTE).unlink()  # asked for its base, the adapter would be refused for another reason
+    for folder in {(copied / name).parent, copied / "tune"}:
+        with pytest.raises(ModelError, match=rf"{BROKEN} \(tensor '.*' is not finite\)"):
+            model.load(folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("summary_mean", np.nan), ("summary_std", np.inf), ("summary_std", 0.0)])
+def test_statistics_that_are_no_numbers_are_refused(copied, key, value):
+    path = copied / "align" / "processor_config.json"
+    found = json.loads(path.read_text())
+    found["feature_extractor"][key][3] = value
+    path.write_text(json.dumps(found))
+    with pytest.raises(ModelError, match="mean and spread of the statistics"):
+        model.load(copied / "align")
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "processor_config.json"])
+@pytest.mark.parametrize("kind", [None, "unheard_of", "llama"])
+def test_a_program_in_a_folder_is_neither_run_nor_asked_about(copied, monkeypatch, file, kind):
+    monkeypatch.setattr("builtins.input", lambda *asked: pytest.fail(f"asked: {asked}"))
+    (copied / "align" / "evil.py").write_text("raise SystemExit('the program ran')\n")
+    path = copied / "align" / file
+    found = json.loads(path.read_text())
+    names = ("Config", "Model", "ModelForCausalLM", "ModelForImageTextToText", "Processor", "FeatureExtractor")
+    found["auto_map"] = {f"Auto{name}": "evil.C" for name in names} | {"AutoTokenizer": ["evil.C", "evil.C"]}
+    if kind:
+        found.update(model_type=kind, tokenizer_class="Unheard", processor_class="Unheard")
+    path.write_text(json.dumps(found))
+    for load in (
+        lambda: model.load(copied / "align"),
+        lambda: language_models.load(str(copied / "align")),
+        lambda: encoder.load(copied / "align"),
+    ):
+        with contextlib.suppress(LlasaError):  # what needs no program may be read without it
+            load()
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00001.bin", "model.pt"])
+@pytest.mark.parametrize("content", ["weights", "program", "nothing"])
+def test_pickled_weights_are_refused_in_a_sentence(copied, tmp_path, name, content):
+    folder = copied / "align"
+    path = folder / "model.safetensors"
+    torch.save(load_file(path), folder / name)
+    path.unlink()
+    if content != "weights":
+        (folder / name).write_bytes(pickle.dumps(Program(tmp_path / "ran"), 2) if content == "program" else b"")
+    for load in (model.load, encoder.load, lambda given: language_models.load_model(str(given))):
+        with pytest.raises(LlasaError) as caught:
+            load(folder)
+        assert "\n" not in str(caught.value)
+        assert load is not model.load or f"{name} is a pickle" in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+class Program:
+    """Pickled, it makes a file when it is opened."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (type(self.path).touch, (self.path,))
+
+
+@pytest.mark.parametrize(
+    "config", ["[]", '{"model_type": []}', '{"model_type": "llasa", "text_config": 3}', "[" * 9999]
+)
+def test_a_configuration_of_another_shape_is_refused_in_a_sentence(copied, config):
+    (copied / "align" / "config.json").write_text(config)
+    for load in (model.load, encoder.load, lambda given: language_models.load_model(str(given))):
+        with pytest.raises(LlasaError) as caught:
+            load(copied / "align")
+        assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_names_its_base_without_a_path_of_this_machine(stages, tmp_path):
+    named = json.loads((stages / "tune" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == "../align"
+    for path in (stages / "tune").rglob("*.json"):
+        assert str(stages) not in path.read_text()
+    shutil.copytree(stages / "align", tmp_path / "elsewhere" / "base")
+    shutil.copytree(stages / "tune", tmp_path / "mine")
+    rename_base(tmp_path / "mine", "elsewhere/base")
+    with pytest.raises(ModelError):
+        model.load(tmp_path / "mine")  # seen from the adapter's folder, there is none: a name of the hub
+    rename_base(tmp_path / "mine", "../elsewhere/base")
+    assert model.load(tmp_path / "mine")[0]
 
 
 # --- data types ---------------------------------------------------------------------------------------------------

@@ -2,10 +2,9 @@
 
 import os
 
-import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig
 
+from llasa_lib import language_models
 from llasa_lib.encoder.network import LimuBertConfig, LimuBertForPreTraining
 from llasa_lib.errors import ModelError
 
@@ -29,20 +28,20 @@ def load(folder):
     """
     folder = os.fspath(folder)
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if isinstance(config, LimuBertConfig):
             model, found = LimuBertForPreTraining.from_pretrained(
-                folder, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+                folder, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **language_models.SAFE
             )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+    except language_models.UNREADABLE as error:
+        why = language_models.reason(error, folder)
         raise ModelError(
-            f"{folder} holds no encoder that can be read ({reason}). Make it again, or correct it."
+            f"{folder} holds no encoder that can be read ({why}). Make it again, or correct it."
         ) from error
     if not isinstance(config, LimuBertConfig):
         raise ModelError(f"{folder} holds a model of the kind {config.model_type!r}; a LIMU-BERT is needed.")
     # Not finite comes first, so that a better reason takes its place: a missing buffer holds whatever memory held.
-    odd = {name: "is not finite" for name, value in model.state_dict().items() if not torch.isfinite(value).all()}
+    odd = {name: "is not finite" for name in language_models.not_finite(model)}
     odd |= {name: "is missing" for name in found["missing_keys"]}
     odd |= {name: "belongs to another network" for name in found["unexpected_keys"]}
     odd |= {name: f"has shape {tuple(saved)}, not {tuple(own)}" for name, saved, own in found["mismatched_keys"]}

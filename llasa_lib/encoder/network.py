@@ -361,7 +361,7 @@ class LimuBertModel(LimuBertPreTrainedModel):
         ``positions``, and, if asked for, ``attentions``.
         """
         # Converted here: in half precision the fine channels would be smaller than the rounding of their window.
-        features = self.input(imu_values, hidden).to(self.embeddings.projection.weight.dtype)
+        features = self.input(imu_values, hidden).to(next(self.embeddings.parameters()).dtype)
         states, maps = self.embeddings(features, hidden), []
         last = self.config.num_hidden_layers - 1
         for layer in range(last + 1):

@@ -1,6 +1,7 @@
 """Which model an adapter was trained on: noted when the adapter is saved, asked for when it is loaded."""
 
 import json
+import os
 from pathlib import Path
 
 from safetensors import safe_open
@@ -32,10 +33,15 @@ def _is_model(folder):
 
 
 def note(model, folder):
-    """Beside a saved adapter, write which model it belongs to, if that one came from a folder."""
+    """Beside a saved adapter, write which model it belongs to and where that lies from there, if it is in a folder."""
     for adapter in getattr(model, "peft_config", {}).values():
         base = adapter.base_model_name_or_path
         if base and _is_model(base):
+            # The way from folder to folder: an absolute path is true on one machine.
+            path = Path(folder) / "adapter_config.json"
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved["base_model_name_or_path"] = Path(os.path.relpath(base, folder)).as_posix()
+            path.write_text(json.dumps(saved, indent=2, sort_keys=True), encoding="utf-8")
             (Path(folder) / NOTE).write_text(json.dumps({"fingerprint": fingerprint(base)}), encoding="utf-8")
 
 
@@ -50,7 +56,7 @@ def find(folder):
     Returns
     -------
     path or hub id
-        The neighbour ``align``, or else what the adapter's configuration names.
+        The neighbour ``align``, or else what the adapter's configuration names, seen from its folder.
 
     Raises
     ------
@@ -61,14 +67,16 @@ def find(folder):
     """
     folder = Path(folder).resolve()
     named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
-    found = [base for base in (folder.parent / "align", named) if base and _is_model(base)]
+    near = folder / named if named else None  # an absolute path stays what it is
+    found = [base for base in (folder.parent / "align", near) if base and _is_model(base)]
+    hub = bool(named) and not Path(named).is_absolute() and not named.startswith(".") and not _is_model(near)
     if not found:
-        if named and not Path(named).is_absolute():
+        if hub:
             return named
         raise OSError(f"its base model is neither at {folder.parent / 'align'} nor at {named}")
     if not (folder / NOTE).exists():
         # Without a note the base came from the hub: a neighbour would be another model.
-        return found[0] if not named or Path(named).is_absolute() or _is_model(named) else named
+        return named if hub else found[0]
     trained_on = json.loads((folder / NOTE).read_text(encoding="utf-8"))["fingerprint"]
     for base in found:
         if fingerprint(base) == trained_on:

@@ -4,11 +4,12 @@ import copy
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
+from transformers import AutoConfig, PreTrainedConfig, configuration_utils
 
 from llasa_lib import signals
 from llasa_lib.errors import ModelError
+
+_PARTS = {"encoder_config": "limu_bert", "text_config": "llama"}  # and what they are where nothing says it
 
 
 @strict
@@ -39,11 +40,15 @@ class LlasaConfig(PreTrainedConfig):
     """
 
     model_type = "llasa"
-    keys_to_ignore_at_inference = ["past_key_values", "imu_hidden_states"]  # noqa: RUF012 - the base class declares it so
-    sub_configs_defaults = {  # noqa: RUF012 - the base class declares it so
-        "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="limu_bert"),
-        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
-    }
+    # A Trainer's metrics get the logits alone. The cache has another name from Transformers 5.24 on.
+    keys_to_ignore_at_inference = ["past_key_values", "cache", "imu_hidden_states"]  # noqa: RUF012 - as the base class
+    if hasattr(configuration_utils, "SubConfigSpec"):
+        sub_configs_defaults = {
+            name: configuration_utils.SubConfigSpec(config_class=AutoConfig, model_type=kind)
+            for name, kind in _PARTS.items()
+        }
+    else:  # before Transformers 5.21
+        sub_configs = dict.fromkeys(_PARTS, AutoConfig)
 
     encoder_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
@@ -58,8 +63,12 @@ class LlasaConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
-        # Copies: to put a configuration into another resets its attention setting, and a live model shares its own.
-        self.encoder_config, self.text_config = copy.deepcopy(self.encoder_config), copy.deepcopy(self.text_config)
+        for name, kind in _PARTS.items():
+            # A copy: to put a configuration into another resets its attention setting, and a live model shares its own.
+            part = copy.deepcopy(getattr(self, name))
+            if not isinstance(part, PreTrainedConfig):
+                part = AutoConfig.for_model(**{"model_type": kind, **(part or {})})
+            setattr(self, name, part)
         super().__post_init__(**kwargs)
         # Whether input and output embeddings are one matrix is the language model's property.
         self.tie_word_embeddings = bool(self.text_config.tie_word_embeddings)

@@ -14,13 +14,14 @@ from transformers import (
     DynamicCache,
     GenerationMixin,
     PreTrainedModel,
+    modeling_utils,
 )
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple
 
 from llasa_lib.errors import ModelError
+from llasa_lib.language_models import keep_packing
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.fitting import check_family, check_fit
 from llasa_lib.model.processing import IGNORE, ImuFeatureExtractor, LlasaProcessor
@@ -28,6 +29,7 @@ from llasa_lib.model.projectors import LlasaProjector, Resampler
 
 # Inputs with one row per window; every other input of the model has one row per prompt.
 WINDOW_INPUTS = ("imu_values", "imu_summary", "imu_states")
+NOT_PACKED = ["model.encoder", "model.projector", "lm_head"]  # to 4 or 8 bits: they are small, and others rely on them
 
 
 @dataclass
@@ -92,7 +94,8 @@ class LlasaModel(LlasaPreTrainedModel):
         ``imu_states`` (M, S, E), what the encoder made of ``imu_values``, may stand in their place: an encoder that is
         frozen need not run again at every step.
         """
-        dtype = next(self.projector.parameters()).dtype
+        # Packed to int8 by torch, it has no parameter left, and computes in float32.
+        dtype = next((value.dtype for value in self.projector.parameters()), torch.float32)
         if imu_summary is None and self.config.summary_tokens:
             raise ModelError("imu_summary is missing: give the model all that the processor returns.")
         summary = None if imu_summary is None else imu_summary.to(dtype)
@@ -134,7 +137,7 @@ class LlasaModel(LlasaPreTrainedModel):
         """Put the soft tokens in place of the ``<imu>`` embeddings and run the language model."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ModelError("Give exactly one of input_ids and inputs_embeds.")
-        features = None
+        features, past_key_values = None, kwargs.pop("cache", past_key_values)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         context = self.config.context
@@ -183,6 +186,13 @@ def freeze_mask_token(encoder):
             parameter.requires_grad_(False)
 
 
+def _kept(hidden, kept):
+    """Hidden states (B, L, H) of the last ``kept`` positions, 0 for all, or of the positions in a tensor."""
+    if hasattr(modeling_utils, "slice_logits_to_keep"):  # from Transformers 5.21 on
+        return modeling_utils.slice_logits_to_keep(hidden, kept)
+    return hidden[:, -kept:] if isinstance(kept, int) else hidden[:, kept]
+
+
 def _carry_quantization(language_model, model):
     """Say of the whole model how its language model was packed, and that encoder and projector were not.
 
@@ -190,7 +200,7 @@ def _carry_quantization(language_model, model):
     which kind of layer its adapter stands beside.
     """
     packing = copy.deepcopy(language_model.hf_quantizer.quantization_config)
-    packing.llm_int8_skip_modules = ["model.encoder", "model.projector", "lm_head"]
+    packing.llm_int8_skip_modules = NOT_PACKED
     model.config.quantization_config = packing
     model.is_loaded_in_4bit = getattr(language_model, "is_loaded_in_4bit", False)
 
@@ -206,6 +216,21 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         words = next(name for name, part in self.named_modules() if part is self.get_input_embeddings())
         self._tied_weights_keys = {"lm_head.weight": f"{words}.weight"}
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args, quantization_config=None, **kwargs):
+        """As Transformers reads it; what ``quantization_config`` packs is the language model, if it says no other."""
+        if quantization_config is not None:
+            quantization_config = copy.deepcopy(quantization_config)
+            for name in ("llm_int8_skip_modules", "modules_to_not_convert"):
+                if isinstance(quantization_config, dict) and name.startswith("llm"):
+                    quantization_config.setdefault(name, NOT_PACKED)
+                elif getattr(quantization_config, name, NOT_PACKED) is None:
+                    setattr(quantization_config, name, NOT_PACKED)
+            kwargs["quantization_config"] = quantization_config
+        loaded = super().from_pretrained(*args, **kwargs)
+        keep_packing(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
 
     @classmethod
     def from_parts(
@@ -330,11 +355,12 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         imu_states : (M, S, E) float, optional
             In place of ``imu_values``: see :meth:`get_imu_features`.
         labels : (B, L) long, optional
-            -100 where nothing is to be learned. Then ``loss`` is returned, and ``logits`` only if ``logits_to_keep`` is
-            given: over a vocabulary of 49,152 they would cost more memory than the rest of the step.
+            -100 where nothing is to be learned. Then ``loss`` is returned, and in training ``logits`` only if
+            ``logits_to_keep`` is given: over a vocabulary of 49,152 they would cost more memory than the rest of the
+            step. Without gradients, as a Trainer evaluates, they are returned too.
         logits_to_keep : int or tensor, optional
             Logits of the last so many positions only, 0 for all; or the positions themselves.
-            Default: all without labels, none with.
+            Default: all without labels or without gradients, else none.
 
         Returns
         -------
@@ -358,8 +384,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         )
         hidden = outputs.last_hidden_state
         loss = logits = None
-        if labels is None or logits_to_keep is not None:
-            logits = self.score(slice_logits_to_keep(hidden, 0 if logits_to_keep is None else logits_to_keep))
+        if labels is None or logits_to_keep is not None or not torch.is_grad_enabled():
+            logits = self.score(_kept(hidden, 0 if logits_to_keep is None else logits_to_keep))
         if labels is not None:
             target = labels[:, 1:]
             taught = target != IGNORE  # position t predicts token t + 1
@@ -385,9 +411,12 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         imu_states=None,
         inputs_embeds=None,
         is_first_iteration=False,
+        cache=None,
         **kwargs,
     ):
         """The windows are read once, in the first step; later steps have them in the cache."""
+        if cache is not None:  # what Transformers calls past_key_values from 5.24 on
+            kwargs["cache"] = cache
         inputs = super().prepare_inputs_for_generation(
             input_ids, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs
         )
@@ -413,6 +442,8 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         """Refuse to run past the context, where a language model writes on as if nothing had happened."""
         if generation_config.prefill_chunk_size is not None:
             raise ModelError("A prompt with windows is read in one piece: leave out prefill_chunk_size.")
+        if generation_config.prompt_lookup_num_tokens:  # what is copied out of the prompt may be all but a window
+            generation_config.suppress_tokens = [*(generation_config.suppress_tokens or []), self.config.imu_token_id]
         config = super()._prepare_generated_length(
             generation_config=generation_config,
             has_default_max_length=has_default_max_length,

@@ -48,8 +48,8 @@ class ImuTextToTextPipeline(Pipeline):
     ----------
     model, processor : as for any :class:`transformers.Pipeline`
         ``transformers.pipeline`` loads both from one folder or hub id. Of a LoRA adapter's folder it takes the adapter
-        and the processor of its *base*, which knows nothing of ``measurements``: load with
-        :func:`llasa_lib.model.load`, and pass in both.
+        and the processor of its *base*, which knows nothing of ``measurements``, and looks for the base from the
+        working folder: load with :func:`llasa_lib.model.load`, and pass in both.
 
     Examples
     --------
@@ -145,7 +145,10 @@ class ImuTextToTextPipeline(Pipeline):
         text = inputs.pop("text")
         windows = {name: _joined(inputs.pop(name)) for name in WINDOW_INPUTS if name in inputs}
         windows = {name: value for name, value in windows.items() if value is not None}
-        options = self._prepare_generate_kwargs(generate_kwargs or {}, return_dict_in_generate=False)
+        if hasattr(self, "_prepare_generate_kwargs"):
+            options = self._prepare_generate_kwargs(generate_kwargs or {}, return_dict_in_generate=False)
+        else:  # Transformers before 5.21 keeps the defaults in a configuration of the pipeline's own
+            options = {"generation_config": self.generation_config, **(generate_kwargs or {})}
         made = self.model.generate(**inputs, **windows, **options)
         rows, length = inputs["input_ids"].shape
         return {"generated": made[:, length:].reshape(rows, len(made) // rows, -1), "text": text}

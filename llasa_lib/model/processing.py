@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import BatchFeature, FeatureExtractionMixin, ProcessorMixin
 
 from llasa_lib import captions, encoder, questions, recordings, signals
 from llasa_lib.errors import ModelError
+from llasa_lib.model.plain import CUT, Prompt, check_question, plain
 
 IMU_TOKEN = "<imu>"
 IGNORE = -100  # torch's cross-entropy skips targets with this value
@@ -88,9 +90,19 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
             imu = imu["imu"]
         elif isinstance(imu, (list, tuple)) and len(imu) and isinstance(imu[0], (str, Path, dict)):
             imu = np.concatenate([self.windows(one, check_units) for one in imu])
-        imu = np.asarray(imu, dtype=np.float32)
+        try:
+            imu = np.asarray(_off_torch(imu), dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"A window is no table of numbers ({error}). Give (T, 6) or (N, T, 6) values.") from error
         imu = imu[None] if imu.ndim == 2 else imu
         return signals.check_windows(imu, length=self.length, units=check_units)
+
+
+def _off_torch(imu):
+    """Tensors as arrays, in lists too: numpy takes none that has a gradient, lies on a GPU, or is bfloat16."""
+    if isinstance(imu, (list, tuple)):
+        return [_off_torch(one) for one in imu]
+    return imu.detach().float().cpu().numpy() if isinstance(imu, torch.Tensor) else imu
 
 
 def _is_grouped(imu):
@@ -99,6 +111,9 @@ def _is_grouped(imu):
         return False
     windows = [window for group in imu for window in group]
     return bool(imu) and all(isinstance(window, (str, Path, dict)) or np.ndim(window) == 2 for window in windows)
+
+
+_PADDING = ("padding", "max_length", "pad_to_multiple_of")
 
 
 class LlasaProcessor(ProcessorMixin):
@@ -145,20 +160,75 @@ class LlasaProcessor(ProcessorMixin):
         Parameters
         ----------
         turns : list of str
-            Question, answer, question, ...; ends with a question.
+            Question, answer, question, ...; ends with a question. Text, whatever it holds: see :func:`plain`.
         windows : int
-            Placeholders put in front of the first question, if it holds none itself.
+            Placeholders put in front of the first question.
+
+        Returns
+        -------
+        Prompt
         """
-        turns = list(turns)
-        if IMU_TOKEN not in turns[0]:
-            turns[0] = f"{IMU_TOKEN}\n" * windows + turns[0]
-        messages = [{"role": "assistant" if n % 2 else "user", "content": content} for n, content in enumerate(turns)]
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=len(turns) % 2 == 1)
+        said = [[{"type": "text", "text": turn}] for turn in turns]
+        said[0] = [{"type": "imu"}] * windows + said[0]
+        messages = [{"role": "assistant" if n % 2 else "user", "content": content} for n, content in enumerate(said)]
+        return self.apply_chat_template(messages, add_generation_prompt=len(turns) % 2 == 1)
 
-    def _expand(self, text):
-        return text.replace(IMU_TOKEN, IMU_TOKEN * self.tokens_per_window)
+    def apply_chat_template(self, conversation, tokenize=False, return_dict=False, **options):
+        """A chat as Transformers writes it down, or several -> :class:`Prompt`, or what the model reads.
 
-    def __call__(self, imu=None, text=None, return_tensors="pt", check_units=True, measurements="auto"):
+        Parameters
+        ----------
+        conversation : list of {"role": ..., "content": ...}, or list of these
+            Content is text, or a list of ``{"type": "text", "text": ...}`` and ``{"type": "imu", "imu": window}``. The
+            window itself is needed with ``tokenize`` only.
+        tokenize, return_dict : bool
+            Call the processor with what was written and the windows; give all, or ``input_ids`` alone.
+        options
+            Of the tokenizer's method, such as ``add_generation_prompt``.
+        """
+        single = bool(conversation) and isinstance(conversation[0], dict)
+        chats = [conversation] if single else conversation
+        reading = {
+            "return_tensors": options.pop("return_tensors", "pt"),
+            **(options.pop("processor_kwargs", None) or {}),
+        }
+        prompts, groups = [], []
+        for chat in chats:
+            windows = []
+            told = [{**message, "content": self._content(message.get("content"), windows)} for message in chat]
+            prompts.append(Prompt(self.tokenizer.apply_chat_template(told, tokenize=False, **options)))
+            groups.append(windows)
+        if not tokenize:
+            return prompts[0] if single else prompts
+        inputs = self(imu=groups if any(groups) else None, prompt=prompts, **reading)
+        return inputs if return_dict else inputs["input_ids"]
+
+    def _content(self, content, windows):
+        """The text of a message with its placeholders; its windows are added to ``windows``."""
+        parts = [{"type": "text", "text": content or ""}] if content is None or isinstance(content, str) else content
+        text = ""
+        for part in parts:
+            kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+            if kind not in {"text", "imu"} or (kind == "text" and not isinstance(part.get("text"), str)):
+                raise ModelError(
+                    f"A message holds a part of the type {kind!r}. Give text as {{'type': 'text', 'text': ...}} and a "
+                    "window as {'type': 'imu', 'imu': ...}."
+                )
+            text += plain(part["text"], self.tokenizer) if kind == "text" else f"{IMU_TOKEN}\n"
+            windows += [part["imu"]] if kind == "imu" and part.get("imu") is not None else []
+        return text
+
+    def _ids(self, text, begins=True):
+        """Token ids of a finished prompt or a piece of it: what stands on the two sides of a cut never meets."""
+        ids = []
+        for piece in text.replace(IMU_TOKEN, IMU_TOKEN * self.tokens_per_window).split(CUT):
+            if piece:
+                ids += self.tokenizer(piece, add_special_tokens=begins and not ids).input_ids
+        return ids
+
+    def __call__(
+        self, imu=None, text=None, return_tensors="pt", check_units=True, measurements="auto", prompt=None, **padding
+    ):
         """Windows and questions -> model inputs.
 
         Parameters
@@ -167,14 +237,19 @@ class LlasaProcessor(ProcessorMixin):
             One window per question; lists of windows, one inner list per question, for questions about several windows;
             without it, a chat about text alone.
         text : str or list of str
-            A plain question is put into the chat format with ``<imu>`` in front; one question is asked of every window.
-            A text that holds ``<imu>`` itself is taken as a finished prompt.
+            A question is put into the chat format with ``<imu>`` in front; one question is asked of every window. What
+            it says is text, whatever it looks like (:func:`plain`). A :class:`Prompt` among them stays as it is.
         check_units : bool
             See :meth:`ImuFeatureExtractor.__call__`.
         measurements : bool or "auto"
             Put the measured values in front of plain questions about one window (:func:`with_measurements`). "auto"
             does what the model was tuned with: the activity is told from the sensor alone, and if :attr:`measurements`
-            is set, any other question, whose answer may hold numbers, gets them.
+            is set, any other question, whose answer may hold numbers, gets them. A question that brings such a line
+            itself is refused, unless False is said.
+        prompt : str or list of str
+            In place of ``text``: finished prompts of a program, whose markers and ``<imu>`` count as such.
+        padding
+            ``padding``, ``max_length`` and ``pad_to_multiple_of`` of the tokenizer. Default: to the longest prompt.
 
         Returns
         -------
@@ -184,10 +259,24 @@ class LlasaProcessor(ProcessorMixin):
         Raises
         ------
         ModelError
-            If the number of ``<imu>`` is not the number of windows, or there is no text or no window at all.
+            If the number of ``<imu>`` is not the number of windows, if there is no text or no window at all, or if a
+            question holds ``<imu>`` or a line of measured values.
         """
+        odd = [
+            name for name, value in padding.items() if name not in _PADDING and value is not None and value is not False
+        ]
+        if odd:
+            raise ModelError(
+                f"The processor takes no {odd[0]}, only {', '.join(_PADDING)} beside its own: leave it out."
+            )
+        padding = {"padding": padding.get("padding") or True, **{k: v for k, v in padding.items() if k in _PADDING[1:]}}
+        if prompt is not None:
+            text = Prompt(prompt) if isinstance(prompt, str) else [Prompt(one) for one in prompt]
         if text is None or not len(text):
             raise ModelError("There is no text: give a question, or one per window.")
+        for one in [text] if isinstance(text, str) else text:
+            if not isinstance(one, Prompt):
+                check_question(one, IMU_TOKEN, measured=measurements is False)
         if imu is not None and not isinstance(imu, Path) and not len(imu):
             raise ModelError("There is no window: give at least one, or leave imu out for a chat about text alone.")
         if _is_grouped(imu):
@@ -200,13 +289,9 @@ class LlasaProcessor(ProcessorMixin):
             imu = self.feature_extractor.windows(imu, check_units) if imu is not None else None
             texts = self._texts(text, imu, measurements)
         sensor = self.feature_extractor(imu, return_tensors, check_units) if imu is not None else {}
-        tokens = self.tokenizer(
-            [self._expand(t) for t in texts],
-            return_tensors=return_tensors,
-            padding=True,
-            add_special_tokens=True,
+        tokens = self.tokenizer.pad(
+            {"input_ids": [self._ids(t) for t in texts]}, return_tensors=return_tensors, **padding
         )
-        tokens.pop("token_type_ids", None)
         return BatchFeature({**tokens, **sensor})
 
     def _joined(self, groups, check_units):
@@ -223,7 +308,7 @@ class LlasaProcessor(ProcessorMixin):
                 "or a single text for all."
             )
         texts = [
-            t if IMU_TOKEN in t else self.prompt([t], windows=len(group))
+            t if isinstance(t, Prompt) else self.prompt([t], windows=len(group))
             for t, group in zip(texts, groups, strict=True)
         ]
         wrong = [
@@ -242,18 +327,18 @@ class LlasaProcessor(ProcessorMixin):
         """Whether a text gets the line of measured values, see :meth:`__call__`; a finished prompt never does."""
         if measurements == "auto":
             measurements = self.measurements and text not in questions.RECOGNITION_QUESTIONS
-        return bool(measurements) and IMU_TOKEN not in text
+        return bool(measurements) and not isinstance(text, Prompt)
 
     def _texts(self, text, imu, measurements):
         """Prompts that take the windows in order, one each where the text does not say otherwise."""
         windows = len(imu) if imu is not None else 0
-        texts = [text] * max(windows, 1) if isinstance(text, str) and IMU_TOKEN not in text else text
+        texts = [text] * max(windows, 1) if isinstance(text, str) and not isinstance(text, Prompt) else text
         texts = [texts] if isinstance(texts, str) else list(texts)
         if windows == len(texts):
             measured = [n for n, one in enumerate(texts) if self.measures(one, measurements)]
             for n, facts in zip(measured, captions.measure_all(imu[measured]) if measured else [], strict=True):
                 texts[n] = with_measurements(texts[n], facts)
-        texts = [t if IMU_TOKEN in t else self.prompt([t], windows=1 if windows else 0) for t in texts]
+        texts = [t if isinstance(t, Prompt) else self.prompt([t], windows=1 if windows else 0) for t in texts]
         placeholders = sum(t.count(IMU_TOKEN) for t in texts)
         if placeholders != windows:
             raise ModelError(
@@ -291,7 +376,7 @@ class LlasaProcessor(ProcessorMixin):
             before, reply = asked[len(done) :], answered[len(asked) :]
             tail = reply[len(reply.rstrip()) :]
             for piece, taught in ((before, False), (reply.rstrip(), True), (tail, False)):
-                new = self.tokenizer(self._expand(piece), add_special_tokens=not ids).input_ids if piece else []
+                new = self._ids(piece, begins=not ids)
                 ids += new
                 labels += new if taught else [IGNORE] * len(new)
             done = answered

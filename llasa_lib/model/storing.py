@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from llasa_lib import files, language_models
@@ -50,10 +51,6 @@ def _check_whole(written, folder):
         )
 
 
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
-"""What the libraries raise on files that are cut short or of another kind."""
-
-
 def load(folder, dtype=None):
     """Read what :func:`save` wrote, or a LoRA adapter on top of it.
 
@@ -70,7 +67,7 @@ def load(folder, dtype=None):
     Raises
     ------
     ModelError
-        If a file is missing, cut short or of another model.
+        If a file is missing, cut short or of another model, if a number in it is not finite, or if it brings a program.
     """
     adapter = Path(folder) / "adapter_config.json"
     dtype = dtype or language_models.pick_dtype()
@@ -79,22 +76,24 @@ def load(folder, dtype=None):
         if Path(base).is_dir() and not (Path(base) / "config.json").exists():
             # Transformers would go on with its default configuration: seven billion random weights.
             raise OSError("config.json is missing")
-        processor = LlasaProcessor.from_pretrained(folder)
+        processor = LlasaProcessor.from_pretrained(folder, trust_remote_code=False)
         # NOTE: the configuration on its own first: without the file, from_pretrained builds a random 7B model instead.
-        config = LlasaConfig.from_pretrained(base)
+        config = LlasaConfig.from_pretrained(base, trust_remote_code=False)
         _check_pair(processor, config)
         model, found = LlasaForConditionalGeneration.from_pretrained(
-            base, config=config, dtype=dtype, output_loading_info=True
+            base, config=config, dtype=dtype, output_loading_info=True, **language_models.SAFE
         )
         if found["missing_keys"]:
             raise ValueError(f"no weights for {sorted(found['missing_keys'])[0]}")
         if adapter.exists():
             model = _with_adapter(model, folder)
+        else:
+            _check_finite(model)
     except ModelError:
         raise
-    except _UNREADABLE as error:
+    except language_models.UNREADABLE as error:
         raise ModelError(
-            f"{os.fspath(folder)} does not hold a complete LLaSA model ({str(error).splitlines()[0]}). "
+            f"{os.fspath(folder)} does not hold a complete LLaSA model ({language_models.reason(error, folder)}). "
             "Make it again with: llasa tune"
         ) from error
     return language_models.keep_packing(model).eval().to(language_models.pick_device()), processor
@@ -111,6 +110,15 @@ def _check_pair(processor, config):
             f"the processor makes {processor.tokens_per_window} tokens of a window, "
             f"the model {config.tokens_per_window}"
         )
+    read = processor.feature_extractor
+    if not np.isfinite([read.summary_mean, read.summary_std]).all() or min(read.summary_std) <= 0:
+        raise ValueError("the processor's mean and spread of the statistics are no such numbers")
+
+
+def _check_finite(model):
+    odd = language_models.not_finite(model)
+    if odd:
+        raise ValueError(f"tensor {odd[0]!r} is not finite")
 
 
 def _with_adapter(model, folder):
@@ -130,6 +138,7 @@ def _with_adapter(model, folder):
     missing = sorted(get_peft_model_state_dict(tuned).keys() - given)
     if missing:
         raise ValueError(f"no weights for {missing[0]}")
+    _check_finite(tuned)
     if getattr(model, "is_quantized", False):
         return tuned.get_base_model()  # four bits have no room for what the adapter adds: it stays beside them
     return tuned.merge_and_unload()
