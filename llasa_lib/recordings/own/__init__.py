@@ -214,7 +214,7 @@ def _by_numbers(path, streams):
     gravity = exports.pick(streams, "gravity", path)
     forces = [stream for stream in streams if stream.quantity in ("acceleration", "linear acceleration")]
     for stream in [*forces, gravity] if gravity else forces:
-        units.check_possible(stream.values, "mg", stream.place)
+        units.check_possible(stream.values, None, stream.place)
     if gravity and units.unevenness(gravity.values) > GRAVITY_VARIES:
         steady = next((one for one in forces if units.unevenness(one.values) < GRAVITY_VARIES), None)
         if steady:  # the names are the wrong way round

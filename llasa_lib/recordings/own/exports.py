@@ -26,8 +26,8 @@ QUANTITIES = ("acceleration", "linear acceleration", "gravity", "rotation")
 # What the name of a file says about columns that are only called x, y, z: the first of these that is in it.
 FILES = {
     "linear acceleration": r"linear|useracc|withoutg",
+    "gravity": r"(?<!with)(?<!including)gravity",
     "acceleration": r"acc",
-    "gravity": r"gravity",
     "rotation": r"gyro|rotationrate",
 }
 WORN = r"wrist|watch|headphone"  # Sensor Logger: another device beside the phone
@@ -139,7 +139,7 @@ def read_streams(path, files, time_said, notes):
     streams, app, seen, others = [], "CSV", {}, None
     for name, content in files.items():
         inside = PurePosixPath(name)
-        if "meta" in inside.parts[:-1] or (not single and _word(inside.stem) in ("metadata", "device", "time")):
+        if "meta" in inside.parts[:-1] or (not single and _word(inside.stem) == "metadata"):
             continue
         place = str(path) if single and path.name == name else f"{path}: {name}"
         try:
@@ -193,8 +193,8 @@ def _app(columns):
 # What the header of each app holds, all in lower case, "|" between columns. The first that fits is it.
 APPS = {
     "Physics Toolbox": [r"\|gfx"],
-    "Core Motion": [r"user[ _.]?acc(el|eleration)?[ _.]?x\b|motionuseraccelerationx"],
     "SensorLog": [r"\|accelerometeraccelerationx", r"\|gyrorotationx"],
+    "Core Motion": [r"user[ _.]?acc(el|eleration)?[ _.]?x\b|motionuseraccelerationx"],
     "Apple Watch": [r"\|rotation[ _.]?rate[ _.]?x", r"\|(motion)?gravity[ _.]?x"],
     "Sensor Logger": [r"\|time\|", r"\|seconds_elapsed\||\|z\|y\|x\|$"],
     "AndroSensor": [r"\|accelerometer x", r"\|time since start in ms"],
@@ -213,9 +213,10 @@ def _plan(columns, stem, where):
     if word == "accelerometer" and "seconds_elapsed" in names:
         by_file = "linear acceleration"  # Sensor Logger removes gravity there
     has_gf = any(name.startswith("gf") for name in names)
-    for position, name in enumerate(columns):
-        means = tables.meaning(name)
-        quantity = means and (means.quantity or _by_unit(means.unit, by_file) or by_file)
+    meanings = [tables.meaning(name) for name in columns]
+    named = any(means and means.quantity in QUANTITIES for means in meanings)
+    for position, (name, means) in enumerate(zip(columns, meanings, strict=True)):
+        quantity = means and (means.quantity or (None if named else _unnamed(means.unit, by_file)))
         if not quantity:
             continue
         if quantity == "time":
@@ -249,17 +250,11 @@ def _plan(columns, stem, where):
     return plan
 
 
-def _by_unit(unit, by_file):
-    """What a column that is only called "X (m/s^2)" measures; which acceleration it is, the file may say."""
-    if unit is None:
-        return None
-    for base in ("acceleration", "rotation"):
-        try:
-            units.canonical(base, unit, "")
-        except RecordingError:
-            continue
-        return by_file if by_file and (by_file == "rotation") == (base == "rotation") else base
-    return "other"
+def _unnamed(unit, by_file):
+    """What a column that is only called "X (m/s^2)" measures: by its unit, and its file may say which acceleration."""
+    base = units.quantity(unit) if unit else by_file
+    agree = base and by_file and (base == "rotation") == (by_file == "rotation")
+    return by_file if agree else base
 
 
 def _need(plan, table, single):
@@ -312,8 +307,8 @@ def _clocks(table, columns):
     if not found:
         raise refused
     most = max(count for *_, count in found)
-    # Of clocks that are equally fine, the seconds since the start: every file of an export has them.
-    finest = max(found, key=lambda one: (one[3] >= 0.95 * most, "elapsed" in one[0]))
+    # Of clocks that are equally fine, the time since the start: every file of an export has it.
+    finest = max(found, key=lambda one: (one[3] >= 0.95 * most, "elapsed" in one[0], "since" in one[0]))
     clocks = [finest[:3]]
     for name, stamps, said, _ in (one for one in found if one is not finest):
         steps = np.diff(stamps)
@@ -492,11 +487,10 @@ def _length(seconds):
 def platform(files):
     """What ``Metadata.csv`` of Sensor Logger says: "ios", "ios, standardised", "android" ...; ``None`` without it."""
     name = next((name for name in files if _word(PurePosixPath(name).stem) == "metadata"), None)
-    text = tables.decode(files[name], name) if name else ""
-    head = tables.header(text, name)
-    if head is None or "platform" not in head[0]:
+    try:
+        table = tables.parse(tables.decode(files[name], name), name, "Metadata") if name else None
+    except RecordingError:
         return None
-    table = tables.parse(text, name, "Metadata")
-    row = dict(zip(table.columns, table.cells.iloc[0], strict=True))
+    row = dict(zip(map(str.lower, table.columns), table.cells.iloc[0], strict=True)) if table else {}
     standard = ", standardised" if row.get("standardisation", "").lower() == "true" else ""
-    return row["platform"].lower() + standard
+    return row["platform"].lower() + standard if row.get("platform") else None

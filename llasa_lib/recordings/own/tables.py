@@ -38,6 +38,7 @@ WORDS = {
 }
 BARE = r"(?:axis |value )?([xyz])(?: axis| value)?"  # what is measured stands in the unit, or in the name of the file
 SUFFIX = r"(?: (g|mg|m s ?2|ms2|rad s|rads|deg s|dps|degrees s))?"  # a unit without brackets: acc_x_g, gyro_x_dps
+LARGEST = 1e30
 LONGEST_HEADER, MOST_COLUMNS = 50_000, 1000  # characters; an app that logs every sensor of a phone names 250
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?!\d)")
 STAMP = (  # 17:23:55.464, 23:55,464, 2024-03-27T07:13:15Z, 27.3.2024 7:13:15 PM, and a colon before the milliseconds
@@ -200,6 +201,12 @@ def numbers(table, position):
             )
     values = values.to_numpy(np.float64).copy()
     values[~np.isfinite(values)] = np.nan
+    if (np.abs(values) > LARGEST).any():
+        row = int(np.argmax(np.abs(values) > LARGEST))
+        raise RecordingError(
+            f"{table.place}, line {table.first_line + row}, column {table.columns[position]!r}: {text.iloc[row]!r} is "
+            f"larger than anything a sensor writes. Correct or delete the line."
+        )
     return values
 
 

@@ -80,6 +80,17 @@ def canonical(quantity, unit, where):
     raise RecordingError(f"{where}: {unit!r} is no unit of {quantity} that is known here; use {' or '.join(known)}.")
 
 
+def quantity(unit):
+    """ "acceleration" or "rotation", whichever a unit is of; ``None`` if neither."""
+    for name in ("acceleration", "rotation"):
+        try:
+            canonical(name, unit, "")
+        except RecordingError:
+            continue
+        return name
+    return None
+
+
 def time_unit(step, said, where):
     """Unit of time from the usual step between two stamps."""
     # More than 1 and less than 1000 per second: what counts 0, 1, 2 ... is seconds or a line number, not milliseconds.
@@ -121,7 +132,7 @@ def acceleration_unit(time, acceleration, said, where):
     RecordingError
         If there is no gravity in it, it fits no unit, or it contradicts what is said.
     """
-    check_possible(acceleration, said or "mg", where)
+    check_possible(acceleration, said, where)
     size, share = steadiness(time, acceleration)
     low, high = GRAVITY
     looks = next((u for u, factor in FACTORS["acceleration"].items() if low <= size * factor <= high), None)
@@ -157,17 +168,18 @@ def acceleration_unit(time, acceleration, said, where):
 
 
 def check_possible(acceleration, unit, where):
-    """Refuse what no sensor of a phone or a watch measures.
+    """Refuse what no sensor of a phone or a watch measures: in its unit, or in any if that is None.
 
     Raises
     ------
     RecordingError
     """
     largest = float(np.abs(acceleration).max())
-    if largest * FACTORS["acceleration"][unit] > LARGEST_ACCELERATION:
+    if largest * FACTORS["acceleration"][unit or "mg"] > LARGEST_ACCELERATION:
+        reached = f"{largest:.4g} {unit}" if unit else f"{largest:.4g}"
         raise RecordingError(
-            f"{where}: acceleration reaches {largest:.4g} {unit}, and no phone or watch measures more than 314 m/s^2 "
-            f"(32 g). Correct the line, or check the unit."
+            f"{where}: acceleration reaches {reached}, and no phone or watch measures more than 314 m/s^2 (32 g). "
+            f"Correct the line, or check the unit."
         )
 
 
