@@ -105,6 +105,14 @@ def test_what_core_motion_wrote_is_turned_round(tmp_path, name):
     assert (found["direction"].value, found.warnings) == ("negated", ())
 
 
+def test_names_of_core_motion_in_other_units_are_doubted(tmp_path):
+    header = [f"{word}{axis} (m/s^2)" for word in ("gravity", "userAcceleration") for axis in "XYZ"]
+    table = np.column_stack([walk()[:, :1], *parts(walk()), walk()[:, 4:]])
+    path = write(tmp_path / "own.csv", table, ["time", *header, *(f"rotationRate{axis}" for axis in "XYZ")])
+    warned(recordings.inspect(path), "direction .*--sign")
+    same_motion(quietly(path, sign="up"), walk())
+
+
 def test_motionsense_and_its_files_read_as_csv_agree(tmp_path):
     import formats
 
@@ -323,11 +331,11 @@ def test_a_log_of_once_or_twice_a_second_is_refused_in_any_unit(tmp_path, step):
 def test_an_acceleration_that_no_sensor_measures_is_refused(tmp_path, row, column, value):
     table = walk()
     table[row, column] = value
-    assert re.search("larger than|no phone or watch measures", refusal(write(tmp_path / "own.csv", table)))
+    assert re.search("no value of a sensor|no phone or watch measures", refusal(write(tmp_path / "own.csv", table)))
     (tmp_path / "apart.csv").write_text(
         beside(table, ["linear_acc_{}", "gravity_{}", "gyro_{}"]).replace("nan", str(value)), encoding="utf-8"
     )
-    assert re.search("larger than|no phone or watch measures", refusal(tmp_path / "apart.csv"))
+    assert re.search("no value of a sensor|no phone or watch measures", refusal(tmp_path / "apart.csv"))
 
 
 def test_a_hard_landing_is_read(tmp_path):
@@ -423,6 +431,23 @@ def test_of_two_clocks_the_finer_counts(tmp_path):
     found = quietly(tmp_path / "elapsed.csv")
     same_motion(found, table)
     assert found["time"].value == "ms"
+
+
+def test_a_line_number_beside_a_clock_is_no_clock(tmp_path):
+    table = walk()
+    wide = np.column_stack([np.arange(len(table)), table])
+    for header in (["time", "timestamp", *HEADER[1:]], ["t", "elapsed", *HEADER[1:]]):
+        same_motion(quietly(write(tmp_path / "own.csv", wide, header)), table)
+
+
+def test_a_stated_unit_of_time_chooses_its_clock(tmp_path):
+    table = walk()
+    header = ["time (ms)", "seconds_elapsed", *HEADER[1:]]
+    path = write(tmp_path / "own.csv", np.column_stack([table[:, 0] * 1000, table]), header)
+    for unit in ("ms", "s"):
+        found = quietly(path, time=unit)
+        same_motion(found, table)
+        assert found["time"].value == unit
 
 
 # --- usable, and once refused -----------------------------------------------------------------------------------
@@ -637,6 +662,16 @@ def test_json_is_called_json(tmp_path, name, content):
 def test_a_header_beyond_reason_is_refused(tmp_path, header):
     (tmp_path / "own.csv").write_text(header + "\n1,2\n")
     assert "too many for the header" in refusal(tmp_path / "own.csv")
+
+
+@pytest.mark.parametrize("junk", ["9" * 5000, "\u202e" * 5000, "x\ty" * 3000])
+def test_a_message_quotes_a_little_of_a_file(tmp_path, junk):
+    cell = text(walk()).splitlines()
+    cell[40] = junk.replace("\t", " ") + cell[40][cell[40].index(",") :]
+    (tmp_path / "own.csv").write_text("\n".join(cell), encoding="utf-8")
+    assert len(refusal(tmp_path / "own.csv")) < 600
+    (tmp_path / "own.csv").write_text(text(walk(), [junk, *HEADER[1:]]), encoding="utf-8")
+    assert len(refusal(tmp_path / "own.csv")) < 600
 
 
 def test_a_name_of_many_brackets_takes_no_time(tmp_path):

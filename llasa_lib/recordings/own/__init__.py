@@ -240,12 +240,14 @@ def _direction(app, files, unit, sign):
     platform = exports.platform(files)
     if platform:
         return Finding("direction", SIGNS["down" if platform == "ios" else "up"], f"Metadata.csv says {platform}", 1.0)
+    state = "state it with --sign up or --sign down"
     if app in exports.UP_OR_DOWN:
         points = exports.UP_OR_DOWN[app]
+        if points == "down" and unit != "g":  # somebody converted it, and may have turned it round as well
+            return Finding("direction", SIGNS[points], f"{app} points down, but in g and not in {unit}; {state}", 0.7)
         return Finding("direction", SIGNS[points], f"it points {points} at rest in files of {app}", 1.0)
     if app == "Sensor Logger" and unit == "g":
         return Finding("direction", SIGNS["down"], "of all phones only Apple's write g in Sensor Logger", 0.95)
-    state = "state it with --sign up or --sign down"
     if app == "Sensor Logger":
         return Finding("direction", SIGNS["up"], f"Metadata.csv is missing, an iPhone is upside down; {state}", 0.6)
     if app == "Physics Toolbox":

@@ -133,7 +133,7 @@ def read_streams(path, files, time_said, notes):
     Returns
     -------
     streams : list of Stream
-    app : str, "phyphox", "Sensor Logger", "Physics Toolbox" or "CSV".
+    app : str, a key of ``APPS``, or "CSV".
     """
     single = len(files) == 1
     streams, app, seen, others = [], "CSV", {}, None
@@ -167,7 +167,7 @@ def read_streams(path, files, time_said, notes):
         raise others
     if not streams:
         raise RecordingError(
-            f"{path}: there is no recording in it; the files found are {', '.join(files) or 'none'}. Give the zip, "
+            f"{path}: there is no recording in it; the files found are {tables.listed(files) or 'none'}. Give the zip, "
             f"the folder or the CSV that the app exported."
         )
     phone = [stream for stream in streams if not re.search(WORN, stream.name.lower())]
@@ -180,7 +180,7 @@ def read_streams(path, files, time_said, notes):
 
 def _word(stem):
     """The name of a file without what a browser adds to a second download: "Gyroscope (1)" is ``gyroscope``."""
-    return re.sub(r"\(\d+\)$|[^a-z0-9]", "", re.sub(r" *\(\d+\)$|[ _-]copy$", "", stem.lower()))
+    return re.sub(r"[^a-z0-9]", "", re.sub(r" *\(\d+\)$|[ _-]copy$", "", stem.lower()))
 
 
 def _app(columns):
@@ -232,13 +232,17 @@ def _plan(columns, stem, where):
                 continue
             if motion == [False, False] or motion == [True, True]:
                 what = f"{quantity} {tables.AXES[means.axis]}"
-                raise RecordingError(f"{where}: both {other!r} and {name!r} mean {what}. Delete or rename one.")
+                raise RecordingError(
+                    f"{where}: both {tables.quoted(other)} and {tables.quoted(name)} mean {what}. Delete or rename one."
+                )
         axes[means.axis] = (position, means.unit)
     plan = {"time": times, "units": {}}
     for quantity, axes in found.items():
         stated = {unit for _, unit in axes.values() if unit}
         base = "acceleration" if quantity != "rotation" else "rotation"
-        names = {units.canonical(base, unit, f"{where}, column {columns[p]!r}") for p, unit in axes.values()}
+        names = {
+            units.canonical(base, unit, f"{where}, column {tables.quoted(columns[p])}") for p, unit in axes.values()
+        }
         names.discard(None)
         if len(names) > 1:
             raise RecordingError(f"{where}: {quantity} is in {' and '.join(sorted(stated))}. Use one unit.")
@@ -274,12 +278,12 @@ def _need(plan, table, single):
         files = " Several files belong to one recording: give their zip or folder." if of_many else ""
         raise RecordingError(
             f"{table.place}, line {table.first_line - 1}: no column for {', '.join(missing)}; the columns found are "
-            f"{', '.join(table.columns)}{linear}. Rename or add what is missing, for example acc_x, gyro_x.{files}"
+            f"{tables.listed(table.columns)}{linear}. Rename or add what is missing, for example acc_x, gyro_x.{files}"
         )
 
 
 def _streams(table, plan, time_said, notes):
-    (_, stamps, said), *others = _clocks(table, plan["time"])
+    (_, stamps, said), *others = _clocks(table, plan["time"], time_said)
     streams = []
     for quantity in (q for q in QUANTITIES if q in plan):
         values = np.stack([tables.numbers(table, plan[quantity][axis][0]) for axis in range(3)], axis=1)
@@ -292,25 +296,33 @@ def _streams(table, plan, time_said, notes):
     return streams
 
 
-def _clocks(table, columns):
+def _clocks(table, columns, time_said):
     """[(name, stamps, unit)] of the clocks in a table: the finest, as it is written, and the others in seconds."""
     found, refused = [], None
     for position, unit in columns:
         name = table.columns[position].lower()
         try:
             stamps, known = tables.clock(table, position)
-            said = known or units.canonical("time", unit, f"{table.place}, column {name!r}")
+            said = known or units.canonical("time", unit, f"{table.place}, column {tables.quoted(name)}")
         except RecordingError as error:
             refused = refused or error
             continue
-        found.append((name, stamps, said, len(np.unique(stamps[np.isfinite(stamps)]))))
+        found.append((name, stamps, said))
     if not found:
         raise refused
-    most = max(count for *_, count in found)
-    # Of clocks that are equally fine, the time since the start: every file of an export has it.
-    finest = max(found, key=lambda one: (one[3] >= 0.95 * most, "elapsed" in one[0], "since" in one[0]))
-    clocks = [finest[:3]]
-    for name, stamps, said, _ in (one for one in found if one is not finest):
+    different = {name: len(np.unique(stamps[np.isfinite(stamps)])) for name, stamps, _ in found}
+
+    def fineness(one):
+        name, stamps, said = one
+        fits = time_said is None or said in (None, time_said)
+        counts_lines = said is None and (np.diff(stamps) == 1).all()
+        # Of clocks that are equally fine, the time since the start: every file of an export has it.
+        elapsed = re.search("elapsed|since", name) is not None
+        return fits, not counts_lines, different[name] >= 0.95 * max(different.values()), elapsed, said is not None
+
+    finest = max(found, key=fineness)
+    clocks = [finest]
+    for name, stamps, said in (one for one in found if one is not finest):
         steps = np.diff(stamps)
         if (steps > 0).any():
             said = said or units.time_unit(float(np.median(steps[steps > 0])), None, table.place).value

@@ -46,6 +46,7 @@ STAMP = (  # 17:23:55.464, 23:55,464, 2024-03-27T07:13:15Z, 27.3.2024 7:13:15 PM
     r"(?:(?P=between)|:)(?P<second>\d{1,2})(?:[.,:_](?P<fraction>\d{1,9}))?\s*(?P<half>[AaPp][Mm])?\s*"
     r"(?:Z|UTC|[-+]\d\d:?\d\d)?$"
 )
+WRITE_TIMES = "Write seconds, or times like 2024-03-27 07:13:15.018."
 ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -78,6 +79,17 @@ def decode(content, place):
     if "\0" in text or text.count("�") > 5:
         raise RecordingError(f"{place}: this is not a text file. Export the recording as CSV.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def quoted(text):
+    """A piece of a file for a message, in quotation marks: escaped, and cut where it is long."""
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def listed(names):
+    """Names of columns or files for a message."""
+    names = [name if len(name) <= 60 else f"{name[:57]}..." for name in names]
+    return ", ".join([*names[:40], *(["..."] if len(names) > 40 else [])])
 
 
 def header(text, place):
@@ -194,19 +206,11 @@ def numbers(table, position):
         values[strange] = pd.to_numeric(plain, errors="coerce")
         foreign = values.isna() & ~text.str.replace("−", "-").str.lower().isin(MISSING)
         if foreign.any():
-            row = int(np.argmax(foreign.to_numpy()))
-            raise RecordingError(
-                f"{table.place}, line {table.first_line + row}, column {table.columns[position]!r}: "
-                f"{text.iloc[row]!r} is not a number. Correct or delete the line."
-            )
+            _refuse(table, position, foreign, "is not a number. Correct or delete the line.")
     values = values.to_numpy(np.float64).copy()
     values[~np.isfinite(values)] = np.nan
     if (np.abs(values) > LARGEST).any():
-        row = int(np.argmax(np.abs(values) > LARGEST))
-        raise RecordingError(
-            f"{table.place}, line {table.first_line + row}, column {table.columns[position]!r}: {text.iloc[row]!r} is "
-            f"larger than anything a sensor writes. Correct or delete the line."
-        )
+        _refuse(table, position, np.abs(values) > LARGEST, "is no value of a sensor. Correct or delete the line.")
     return values
 
 
@@ -228,13 +232,13 @@ def clock(table, position):
     parts = text.str.extract(STAMP)
     strange = parts["second"].isna() & present
     if strange.any():
-        _refuse_stamp(table, position, int(np.argmax(strange)), "is no time that is known here")
+        _refuse(table, position, strange, f"is no time that is known here. {WRITE_TIMES}")
     days = {}
     for date in parts["date"].dropna().unique():
         try:
             days[date] = _day(date)
         except ValueError:
-            _refuse_stamp(table, position, int(np.argmax(parts["date"] == date)), "is no date")
+            _refuse(table, position, parts["date"] == date, f"is no date. {WRITE_TIMES}")
     hours, minutes, seconds = (pd.to_numeric(parts[name]) for name in ("hour", "minute", "second"))
     half = parts["half"].str.lower()
     hours = hours.fillna(0).where(half.isna(), hours % 12) + 12 * (half == "pm")
@@ -246,7 +250,7 @@ def clock(table, position):
     counted = np.diff(whole + pd.to_numeric(digits) / 10.0**width)  # 15.20 as 20 of 1000
     if back.sum() > (counted < 0).sum():
         why = "comes later than the next line: its milliseconds lack zeros in front (20 of 1000 are 15.020, not 15.20)"
-        _refuse_stamp(table, position, int(np.argmax(back)), why)
+        _refuse(table, position, back, f"{why}. {WRITE_TIMES}")
     return stamps, "s"
 
 
@@ -257,8 +261,10 @@ def _day(date):
     return datetime.date(year, *((month, day) if month <= 12 else (day, month))).toordinal()
 
 
-def _refuse_stamp(table, position, row, what):
+def _refuse(table, position, rows, what):
+    """Refuse the first of these rows, a (T,) mask, for what stands in a column."""
+    row = int(np.argmax(rows))
     raise RecordingError(
-        f"{table.place}, line {table.first_line + row}, column {table.columns[position]!r}: "
-        f"{table.cells[position].iloc[row]!r} {what}. Write seconds, or times like 2024-03-27 07:13:15.018."
+        f"{table.place}, line {table.first_line + row}, column {quoted(table.columns[position])}: "
+        f"{quoted(table.cells[position].iloc[row].strip())} {what}"
     )

@@ -77,7 +77,9 @@ def canonical(quantity, unit, where):
     for name in known:
         if plain == name or plain in SPELLINGS[name].split():
             return name
-    raise RecordingError(f"{where}: {unit!r} is no unit of {quantity} that is known here; use {' or '.join(known)}.")
+    raise RecordingError(
+        f"{where}: {unit[:60]!r} is no unit of {quantity} that is known here; use {' or '.join(known)}."
+    )
 
 
 def quantity(unit):
