@@ -244,6 +244,8 @@ def _print_rows(rows):
 def main():
     """Run the command line; a :class:`LlasaError` becomes one sentence and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     try:
         app(standalone_mode=True)
     except LlasaError as error:

@@ -5,6 +5,7 @@ Each test holds a kind of file that was once read wrongly, or refused for a reas
 
 import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -414,6 +415,28 @@ def test_sensors_that_begin_a_moment_apart_are_one_recording(tmp_path):
     same_motion(quietly(folder(tmp_path / "own", members)), table[20:])
 
 
+@pytest.mark.parametrize("late", [0.0, 0.4])
+def test_sensors_that_count_from_their_own_start_are_joined_on_the_common_clock(tmp_path, late):
+    """As MetaMotion writes them: g, degrees, three clocks of which one is a date that is hard to read."""
+    table = turned()
+    begin = int(late * 100)
+    members = {}
+    for name, rows, columns, factor, unit in (
+        ("Accelerometer", table, slice(1, 4), 1 / STANDARD_GRAVITY, "g"),
+        ("Gyroscope", table[begin:], slice(4, 7), 180 / np.pi, "deg/s"),
+    ):
+        header = ["epoch (ms)", "timestamp (-0400)", "elapsed (s)", *(f"{axis}-axis ({unit})" for axis in "xyz")]
+        lines = [
+            f"{1_547_222_000_000 + round(t * 1000)},2019-01-11T16.10.{second(t):02d}.{milli(t):03d},"
+            + ",".join(f"{value:.9g}" for value in (t - rows[0, 0], *values))
+            for t, values in zip(rows[:, 0], rows[:, columns] * factor, strict=True)
+        ]
+        members[f"bench_MetaWear_{name}_100.000Hz_1.4.4.csv"] = "\n".join([",".join(header), *lines])
+    found = quietly(folder(tmp_path / "own", members))
+    assert len(found.recording.time) >= len(table) - begin - 1
+    same_motion(found, table[-len(found.recording.time) :], 1e-3)
+
+
 def test_of_two_clocks_the_finer_counts(tmp_path):
     table = walk()
     whole = np.floor(table[:, 0]) + 1_700_000_000
@@ -686,3 +709,5 @@ def test_a_file_whose_name_is_not_text_is_read(tmp_path):
     found = recordings.inspect(os.fsdecode(path))
     assert (found.recording.subject, found.recording.source) == (r"gr\udcfcn", r"gr\udcfcn.csv")
     str(found).encode()
+    done = subprocess.run([sys.executable, "-m", "llasa_lib", "prepare", path], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -37,13 +37,15 @@ LONGEST = 366 * 86400  # s
 COARSE = 0.025  # s: half a sample of a window
 LEAST_HELD = 0.2  # of the lines repeat the last value: then the sensor is slower than the lines
 FURTHEST_ORIGINS = 1.0  # s between the starts of the sensors of one recording
+SAME_ORIGIN = 0.005  # s
 
 
 @dataclass(frozen=True)
 class Stream:
     """One sensor: ``time`` (T,) s, ``values`` (T, 3) in ``unit`` (None if not stated), ``lines`` (T,) in the file.
 
-    ``origins``: where the table has more clocks than one, what each of the others says (s) when ``time`` is 0.
+    ``origins``: where the table has more clocks than one, what each of the others says (s) when ``time`` is 0, and the
+    usual step of that clock (s).
     """
 
     quantity: str
@@ -291,13 +293,13 @@ def _streams(table, plan, time_said, notes):
         stream = Stream(quantity, table.place, table.name, stamps, values, plan["units"][quantity], lines, {})
         stream = _mend_time(_drop_missing(stream, table, notes), time_said or said, notes)
         first = stream.lines[0] - table.first_line
-        origins = {name: other[first] - stream.time[0] for name, other, _ in others if np.isfinite(other[first])}
+        origins = {name: (o[first] - stream.time[0], step) for name, o, step in others if np.isfinite(o[first])}
         streams.append(_drop_held(replace(stream, origins=origins), notes))
     return streams
 
 
 def _clocks(table, columns, time_said):
-    """[(name, stamps, unit)] of the clocks in a table: the finest, as it is written, and the others in seconds."""
+    """The clocks of a table: (name, stamps, unit) of the finest, then (name, stamps, usual step) of others, both in s."""
     found, refused = [], None
     for position, unit in columns:
         name = table.columns[position].lower()
@@ -325,8 +327,9 @@ def _clocks(table, columns, time_said):
     for name, stamps, said in (one for one in found if one is not finest):
         steps = np.diff(stamps)
         if (steps > 0).any():
-            said = said or units.time_unit(float(np.median(steps[steps > 0])), None, table.place).value
-            clocks.append((name, stamps * units.FACTORS["time"][said], said))
+            step = float(np.median(steps[steps > 0]))
+            factor = units.FACTORS["time"][said or units.time_unit(step, None, table.place).value]
+            clocks.append((name, stamps * factor, step * factor))
     return clocks
 
 
@@ -466,13 +469,16 @@ def join(clock, other, path):
     RecordingError
         If the two have no time in common, or another clock says that they were recorded apart.
     """
-    for name in clock.origins.keys() & other.origins.keys():
-        apart = abs(clock.origins[name] - other.origins[name])
-        if apart > FURTHEST_ORIGINS:
+    for name in sorted(clock.origins.keys() & other.origins.keys()):
+        (start, step), (begin, _) = clock.origins[name], other.origins[name]
+        if abs(begin - start) > FURTHEST_ORIGINS + step:
             raise RecordingError(
-                f"{path}: {clock.name} and {other.name} are two recordings in one place, started {_length(apart)} "
-                f"apart, so they have no time in common. Export both from one recording."
+                f"{path}: {clock.name} and {other.name} are two recordings in one place, started "
+                f"{_length(abs(begin - start))} apart, so they have no time in common. Export both from one recording."
             )
+        if abs(begin - start) > SAME_ORIGIN and step < COARSE:  # each counts from its own first sample
+            other = replace(other, time=other.time + (begin - start), origins={})
+            break
     if len(clock.time) == len(other.time) and (clock.time == other.time).all():
         return clock, other.values
     before = np.searchsorted(other.time, clock.time, side="right") - 1
