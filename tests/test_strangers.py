@@ -149,6 +149,11 @@ def test_g_in_sensor_logger_is_apple(tmp_path):
     found = quietly(folder(tmp_path / "apple", in_g))
     same_motion(found, table, 1e-6)
     assert (found["direction"].value, found.warnings) == ("negated", ())
+    members = sensor_logger(table, "ios") | in_g
+    del members["Metadata.csv"]
+    found = quietly(folder(tmp_path / "all", members))
+    same_motion(found, table, 1e-6)
+    assert (found["gravity"].value, found["direction"].value, found.warnings) == ("added", "negated", ())
     in_si = raw | {"AccelerometerUncalibrated.csv": sensor(table[:, 0], table[:, 1:4])}
     found = quietly(folder(tmp_path / "somebody", in_si))
     warned(found, "direction .* uncertain .*--sign")
@@ -571,6 +576,11 @@ def test_androsensor_is_read(tmp_path, separator):
     assert (found["format"].value, found.warnings) == ("AndroSensor", ())
     (tmp_path / "slow.csv").write_text("\n".join([*content.splitlines()[:2], *content.splitlines()[2::50]]))
     assert "2.0 samples per second" in refusal(tmp_path / "slow.csv")
+    renamed = content.replace("Time since start", "Duration").replace("YYYY-MO-DD", "Date")
+    (tmp_path / "untimed.csv").write_text(renamed, encoding="utf-8")
+    message = refusal(tmp_path / "untimed.csv")
+    assert "no column for time;" in message
+    assert "gravity was removed" not in message
 
 
 @pytest.mark.parametrize("share", [0.05, 0.15, 0.4])

@@ -148,7 +148,9 @@ def inspect(path, acceleration=None, rotation=None, time=None, sign=None):
     files, path = exports.open_export(path), Path(exports.shown(path))
     streams, app = exports.read_streams(path, files, said["time"], notes)
     force, gravity = _total_acceleration(path, streams, said["acceleration"], notes)
-    direction = _direction(app, files, notes.findings[-1].value, sign)
+    raw = [stream for stream in exports.of(streams, "acceleration") if "uncalibrated" in stream.name.lower()]
+    in_g = notes.findings[-1].value == "g" or any(units.steadiness(one.time, one.values)[0] < 2.5 for one in raw)
+    direction = _direction(app, files, "g" if in_g else "m/s^2", sign)
     if direction.value == SIGNS["down"]:
         force = replace(force, values=-force.values)
     turn = exports.pick(streams, "rotation", path)

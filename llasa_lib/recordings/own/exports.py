@@ -299,7 +299,7 @@ def _streams(table, plan, time_said, notes):
 
 
 def _clocks(table, columns, time_said):
-    """The clocks of a table: (name, stamps, unit) of the finest, then (name, stamps, usual step) of others, both in s."""
+    """The clocks of a table: (name, stamps, unit) of the finest; of the others (name, stamps, usual step), all in s."""
     found, refused = [], None
     for position, unit in columns:
         name = table.columns[position].lower()
