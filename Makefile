@@ -7,10 +7,11 @@
 #   make serve    show _build/html at http://localhost:8000
 #   make readme   write the results of the last run into README.md
 #   make bench    measure what each stage costs on this machine
+#   make fuzz     ten thousand damaged files, each refused in a sentence
 #   make lock     resolve requirements.lock anew
 #   make clean    remove what is built; make distclean also .venv and artifacts
 #
-# LLASA_PROFILE=smoke|cpu|colab|paper chooses the machine (default: cpu, or colab beside a GPU).
+# LLASA_PROFILE=smoke|cpu|colab|paper chooses the machine (default: cpu, also beside a GPU).
 # PYTHON=/path/to/python3.12 chooses the interpreter; WORKERS=4 runs the tests in four processes instead of two.
 
 SHELL := /bin/sh
@@ -23,11 +24,11 @@ RUN := $(BIN)/python
 # One stamp per content of the files that say what is installed: a changed file, or a set-up cut short, sets up again.
 STAMP := $(VENV)/.set-up-$(shell cat requirements.lock requirements-payloads.txt pyproject.toml scripts/setup.sh | cksum | tr ' ' '-')
 
-.PHONY: book test unit notebooks lint format readme bench serve setup lock clean distclean help
+.PHONY: book test unit notebooks lint format readme bench fuzz serve setup lock clean distclean help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,15s/^# \{0,1\}//p' Makefile
+	@sed -n '3,16s/^# \{0,1\}//p' Makefile
 
 setup: $(STAMP)
 
@@ -78,6 +79,9 @@ bench: $(STAMP)
 	@missed=; for name in run bench_hhar bench_encoder bench_captions bench_language_model; do \
 		echo "$$name"; $(RUN) benchmarks/$$name.py || missed="$$missed $$name"; done; \
 	test -z "$$missed" || { echo "missed a limit, see above:$$missed"; exit 1; }
+
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) scripts/fuzz.py
 
 serve: $(STAMP)
 	@test -s _build/html/index.html || { echo "There is no book yet. Type: make book"; exit 2; }

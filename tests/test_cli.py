@@ -1,6 +1,8 @@
 """Promises of the ``llasa`` command: every verb works, and every mistake ends in one sentence and exit code 2."""
 
 import importlib.util
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -190,6 +192,77 @@ def test_a_recording_that_cannot_be_used_ends_in_one_sentence(command, made, wal
 def test_a_recording_that_is_not_there_ends_in_one_sentence(command, home):
     refused(command("ask", "nowhere.csv", "What?", "--profile", "smoke"), "nowhere.csv", "no such file")
     assert everything(home) == []
+
+
+# --- what is the reader's stays ------------------------------------------------------------------------------------
+
+
+def own_folder(tmp_path):
+    (tmp_path / "Documents").mkdir()
+    (tmp_path / "Documents" / "thesis.txt").write_text("three years")
+    return "Documents"
+
+
+SAVES = {
+    "a folder": own_folder,
+    "the recording itself": lambda folder: "walk.csv",
+    "the recording, by another way": lambda folder: "Downloads/../walk.csv",
+    "the recording, by a hard link": lambda folder: os.link(folder / "walk.csv", folder / "hard.csv") or "hard.csv",
+    "the recording, by a link": lambda folder: (folder / "soft.csv").symlink_to("walk.csv") or "soft.csv",
+    "a FIFO": lambda folder: os.mkfifo(folder / "pipe") or "pipe",
+    "here": lambda folder: ".",
+    "nothing": lambda folder: "",
+    "above": lambda folder: "..",
+}
+
+
+@pytest.mark.parametrize("case", SAVES)
+def test_saving_never_takes_the_place_of_what_is_the_readers(command, walk, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Downloads").mkdir()
+    target = SAVES[case](tmp_path)
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    refused(command("prepare", "walk.csv", "--save", target), "Give another name")
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_saving_never_takes_the_place_of_a_file_of_the_recording(command, walk, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "export").mkdir()
+    walk.rename(tmp_path / "export" / "walk.csv")
+    before = (tmp_path / "export" / "walk.csv").read_bytes()
+    refused(command("prepare", "export", "--save", "export/walk.csv"), "write over the recording")
+    assert (tmp_path / "export" / "walk.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["my walk (1).csv", "-walk.csv", "$(touch owned).csv", "it's.csv", ":smile:.csv", "[bold red]x.csv", "a;b&c.csv"],
+)
+def test_the_next_command_can_be_pasted(command, walk, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    walk.rename(tmp_path / name)
+    code, out, _ = command("prepare", "--", name)
+    assert code == 0
+    said = next(line for line in out.splitlines() if line.startswith("Next: "))
+    words = shlex.split(said.removeprefix("Next: "))
+    assert words[:2] == ["llasa", "ask"]
+    assert (tmp_path / words[2]).exists()
+    assert not words[2].startswith("-")
+    assert words[3:] == ["What is the person doing?"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".csv", "walk.csv/inside.csv", "\x1b[31mred.csv"])
+def test_a_name_that_no_file_can_have_ends_in_one_sentence(command, walk, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    result = command("prepare", name)
+    refused(result)
+    assert "\x1b" not in result[2]
+
+
+def test_a_place_that_cannot_be_written_ends_in_one_sentence(command, walk, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(command("prepare", "walk.csv", "--save", "walk.csv/own.csv"))
 
 
 def test_a_start_behind_the_end_ends_in_one_sentence(command, made, walk):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llasa_lib import corpora, questions, signals
-from llasa_lib.errors import DataError
+from llasa_lib.errors import ArtifactError, DataError
 
 SIGNAL = str(np.random.default_rng(0).normal(0, 5, (120, 3)).round(3).tolist())
 CAPTION = "Strong periodic motion along the vertical axis."
@@ -275,13 +275,21 @@ def test_the_folder_loads_as_the_hub_would_load_it_and_the_chats_as_json(folder,
 
 def test_the_same_corpus_is_exported_byte_for_byte_over_what_was_there(splits, folder, tmp_path):
     again = tmp_path / "corpus"
-    again.mkdir()
+    corpora.export(DatasetDict(train=splits["train"]), again)
     (again / "old.txt").touch()
     corpora.export(splits, again)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     assert sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file()) == files
     for file in files:
         assert (again / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_a_folder_that_is_no_corpus_of_ours_is_left_alone(splits, tmp_path):
+    (tmp_path / "Documents").mkdir()
+    (tmp_path / "Documents" / "thesis.txt").write_text("three years")
+    with pytest.raises(ArtifactError, match="nothing is written there"):
+        corpora.export(splits, tmp_path / "Documents")
+    assert [path.name for path in tmp_path.rglob("*")] == ["Documents", "thesis.txt"]
 
 
 def test_what_is_no_corpus_is_refused_and_nothing_is_written(hapt_windows, corpus, tmp_path):

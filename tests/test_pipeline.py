@@ -139,9 +139,38 @@ def test_what_a_killed_run_left_half_written_is_removed_when_its_stage_is_made(m
     left = [".align.1.partial", "..align.1.partial.2.partial", ".align.3.old", ".tune.4.partial", ".compare.5.partial"]
     for name in left:
         (run.folder / name).mkdir(parents=True)
-        (run.folder / name / "weights").touch()
+        (run.folder / name / files.MARKER).touch()
     run.align()
     assert sorted(debris(run.folder)) == [".compare.5.partial", ".tune.4.partial"]
+
+
+def test_a_stage_that_a_kill_left_aside_is_put_back_and_not_made_again(makers, tmp_path):
+    run = Pipeline("smoke", folder=tmp_path / "smoke")
+    run.pretrain()
+    (run.folder / "pretrain").rename(run.folder / ".pretrain.1.old")
+    (run.folder / ".pretrain.2.partial").mkdir()
+    run.pretrain()
+    assert makers == ["prepare", "pretrain"]
+    assert debris(run.folder) == []
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to(path.parent), lambda path: path.write_text("notes")])
+def test_a_stage_that_cannot_be_put_in_its_place_is_not_even_begun(makers, tmp_path, make):
+    run = Pipeline("smoke", folder=tmp_path / "smoke")
+    run.prepare()
+    make(run.folder / "pretrain")
+    with pytest.raises(ArtifactError, match=r"pretrain .* nothing is written there"):
+        run.pretrain()
+    assert makers == ["prepare"]
+
+
+def test_what_interrupted_runs_of_other_settings_left_goes_with_the_stage_that_is_made(makers, tmp_path):
+    run = Pipeline("smoke", folder=tmp_path / "smoke")
+    names = [f"pretrain-{'a' * 16}", f"pretrain-{'b' * 16}", f"prepare-{'c' * 16}", f"pretrain-full-{'d' * 16}"]
+    for name in names:
+        (run.folder / ".work" / name).mkdir(parents=True)
+    run.pretrain()
+    assert [path.name for path in (run.folder / ".work").iterdir()] == names[3:]
 
 
 ALL = ["prepare", "pretrain", "caption", "align", "tune", "evaluate"]

@@ -69,14 +69,31 @@ def test_the_environment_turns_the_dial(monkeypatch):
     assert profiles.load("cpu").name == "cpu"
 
 
-def test_without_a_word_the_machine_decides(monkeypatch):
+def test_without_a_word_it_is_the_one_that_every_machine_can_run(monkeypatch):
     import torch
 
     monkeypatch.delenv("LLASA_PROFILE", raising=False)
-    for tool, gpu, name in ((None, True, "cpu"), ("nvidia-smi", False, "cpu"), ("nvidia-smi", True, "colab")):
-        monkeypatch.setattr(profiles.shutil, "which", lambda _, tool=tool: tool)
-        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
-        assert profiles.default_name() == name
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert profiles.load().name == "cpu"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/x", "a/b", "a\\b", "", " ", ".", "..", ".work", "-p", "~x", "a\nb", "a" * 80]
+)
+def test_a_name_that_leads_to_another_folder_is_refused(tmp_path, name):
+    path = written(tmp_path, lambda values: values.update(name=name))
+    with pytest.raises(ProfileError, match="no name that a file may have"):
+        profiles.load(path)
+
+
+@pytest.mark.parametrize(
+    "text", [b"name: 2020-13-45", b"name: \xff\xfe", b"[" * 5000, b"a: &x [*x", b"name: 2020-01-01"]
+)
+def test_what_is_no_yaml_is_refused_in_a_sentence(tmp_path, text):
+    path = tmp_path / "own.yaml"
+    path.write_bytes(text)
+    with pytest.raises(ProfileError, match="own"):
+        profiles.load(path)
 
 
 def test_a_reader_may_give_a_file(tmp_path):

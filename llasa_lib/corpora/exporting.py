@@ -44,9 +44,9 @@ def export(corpus, folder):
         if not len(split):
             raise DataError(f"the split {name} is empty. Leave it out.")
     splits = DatasetDict({name: _without_signals(split) for name, split in splits.items()})
-    with files.atomic(folder) as temporary:
+    with files.atomic(folder, folder=True) as temporary:
         for part in ("data", "chat"):
-            (temporary / part).mkdir(parents=True)
+            (temporary / part).mkdir()
         for name, split in splits.items():
             split.to_parquet(temporary / "data" / f"{name}.parquet")
             with (temporary / "chat" / f"{name}.jsonl").open("w", encoding="utf-8") as file:

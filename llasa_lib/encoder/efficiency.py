@@ -110,7 +110,7 @@ def _read(journal):
     rows = []
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []:
         try:
-            rows.append(json.loads(line))
+            rows.append(files.parse_json(line, dict[str, str | int | float]))
         except ValueError:
             break
     with files.atomic(journal) as temporary:

@@ -1,7 +1,6 @@
 """A report: scores with intervals, as a table, a figure and a JSON file."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -157,9 +156,6 @@ class Report:
     def load(cls, path):
         """Read a report that :meth:`save` wrote."""
         try:
-            with open(path, encoding="utf-8") as file:
-                data = json.load(file)
-            systems = [System(**{**s, "interval": tuple(s["interval"])}) for s in data.pop("systems")]
-            return cls(systems=systems, **data)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return files.read_json(path, cls)
+        except ArtifactError as error:
             raise ArtifactError(f"{path} is not a report ({error}). Make it again with: llasa evaluate") from error

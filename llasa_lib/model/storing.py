@@ -22,7 +22,7 @@ def save(model, processor, folder):
         If a tensor that was written is empty, as a shard of a model is whose weights lie with another process; or if
         the disk is full.
     """
-    with files.atomic(folder) as temporary:
+    with files.atomic(folder, folder=True) as temporary:
         try:
             model.save_pretrained(temporary)
             processor.save_pretrained(temporary)

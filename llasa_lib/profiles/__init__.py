@@ -6,12 +6,11 @@
 """
 
 import os
-import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import ProfileError
 
@@ -104,6 +103,14 @@ Variants = Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 """Name of a variant -> its changes to the section that it varies."""
 
 
+def _check_name(name):
+    """Refuse a name that no file can have, or that would lead to another folder."""
+    foreign = set(name) & set('/\\:*?"<>|') or not name.isprintable()
+    if not name.strip() or len(name) > 60 or foreign or name[0] in ".-~":
+        raise ValueError(f"{name[:60]!r} is no name that a file may have")
+    return name
+
+
 class Ablation(Section):
     """Variants beside what was chosen: those that are ``shown`` by default, and all of them in the full grid."""
 
@@ -122,8 +129,7 @@ class Ablation(Section):
         """Refuse variants that could not be kept in a file each, or that would change what all rows share."""
         variants = [item for table in tables for item in getattr(self, table).items()]
         for name, changes in variants:
-            if not name.strip() or set(name) & set('/\\:*?"<>|') or name.startswith("."):
-                raise ValueError(f"the variant {name!r} needs a name that a file may have")
+            _check_name(name)
             for key in sorted(shared & set(changes)):
                 raise ValueError(f"variant {name!r} sets {key}, but that is the same for all")
         unknown = sorted(set(self.shown or ()) - {name for name, _ in variants})
@@ -248,7 +254,7 @@ class Evaluate(Section):
 class Profile(Section):
     """All settings of one run of the pipeline."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_check_name)]  # of the folder below artifacts/
     seed: int
     data: Data
     language_model: LanguageModel
@@ -317,14 +323,8 @@ def names():
 
 
 def default_name():
-    """``LLASA_PROFILE`` if set; ``colab`` on a machine with a CUDA GPU; else ``cpu``."""
-    if os.environ.get("LLASA_PROFILE"):
-        return os.environ["LLASA_PROFILE"]
-    if not shutil.which("nvidia-smi"):  # torch takes two seconds to say the same
-        return "cpu"
-    import torch
-
-    return "colab" if torch.cuda.is_available() else "cpu"
+    """``LLASA_PROFILE`` if set; else ``cpu``, also beside a GPU: larger ones take hours there, and are a choice."""
+    return os.environ.get("LLASA_PROFILE") or "cpu"
 
 
 def load(name=None):
@@ -350,10 +350,11 @@ def load(name=None):
         raise ProfileError(f"There is no profile {name!r}. Choose one of {', '.join(names())}, or give a .yaml file.")
     try:
         return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ProfileError(f"{path.name} is not valid YAML: {str(error).splitlines()[0]}. Mend the file.") from error
     except ValidationError as error:
         raise ProfileError(f"Profile {path.name}: {_first_mistake(error)}. Remove or mend this entry.") from error
+    # A date that no calendar has, and bytes that are no text, are ValueErrors.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ProfileError(f"{path.name} is not valid YAML: {str(error).splitlines()[0]}. Mend the file.") from error
 
 
 def _first_mistake(error):

@@ -274,8 +274,7 @@ def _partition(path):
         if _is_current(cache, stamp):
             return cache
         try:
-            with atomic(cache) as temporary:
-                temporary.mkdir()
+            with atomic(cache, folder=True) as temporary:
                 # Threads, not processes: Arrow parses without Python's lock, and nothing has to be copied or started.
                 with ThreadPoolExecutor(min(len(members), os.cpu_count() or 1)) as pool:
                     split = lambda name: _split(archive, members[name], temporary / name)
