@@ -9,6 +9,7 @@
 - Anything else with sensible header names.
 """
 
+import lzma
 import re
 import zipfile
 import zlib
@@ -30,6 +31,8 @@ FILES = {
     "acceleration": r"acc",
     "rotation": r"gyro|rotationrate",
 }
+# What the four ways to compress a member raise when it is not whole.
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError)
 WORN = r"wrist|watch|headphone"  # Sensor Logger: another device beside the phone
 MOST_MISSING = 0.05  # of the rows; more is no accident
 LONGEST_STEP_BACK = 1.0  # s; more is a second recording, not a late sample
@@ -98,13 +101,13 @@ def open_export(path):
         if path.suffix.lower() in (".zip", ".xlsx"):
             raise RecordingError(f"{path}: the zip is damaged or was cut short. Export or copy it again.")
         return {shown(path.name): path.read_bytes()}
-    with Archive(path) as archive:
-        if any(name.startswith("xl/") for name in archive.names):
-            raise RecordingError(f"{path}: this is an Excel workbook. Export the recording as CSV.")
-        try:
+    try:
+        with Archive(path) as archive:
+            if any(name.startswith("xl/") for name in archive.names):
+                raise RecordingError(f"{path}: this is an Excel workbook. Export the recording as CSV.")
             return {shown(name): _content(archive, name) for name in archive.names if _is_text(name)}
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise RecordingError(f"{path}: the zip is damaged ({error}). Export or copy it again.") from None
+    except DAMAGED as error:
+        raise RecordingError(f"{path}: the zip is damaged ({error}). Export or copy it again.") from None
 
 
 def _is_text(name):
