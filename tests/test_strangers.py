@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -682,6 +683,21 @@ def test_json_is_called_json(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     assert "this is JSON. Export the recording as CSV." in refusal(tmp_path / name)
     assert "this is JSON" in refusal(zipped(tmp_path / "own.zip", {"a/recording.json": content}))
+
+
+def test_a_workbook_is_not_called_damaged(tmp_path):
+    assert "damaged" not in refusal(zipped(tmp_path / "own.xlsx", {"xl/workbook.xml": "<x/>"}))
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_zip_is_called_damaged_whatever_its_compression(tmp_path, compression):
+    path = tmp_path / "own.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("own.csv", text(walk()))
+    sound = path.read_bytes()
+    for at in np.linspace(200, len(sound) - 300, 12).astype(int):
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 0x55]) + sound[at + 1 :])
+        assert re.search("damaged|cannot be read", refusal(path))
 
 
 # --- bounds ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from llasa_lib.errors import RecordingError
+from llasa_lib.errors import LlasaError, RecordingError
 from llasa_lib.recordings.archives import Archive
 from llasa_lib.recordings.own import tables, units
 from llasa_lib.recordings.recording import find_gaps
@@ -106,6 +106,8 @@ def open_export(path):
             if any(name.startswith("xl/") for name in archive.names):
                 raise RecordingError(f"{path}: this is an Excel workbook. Export the recording as CSV.")
             return {shown(name): _content(archive, name) for name in archive.names if _is_text(name)}
+    except LlasaError:  # some are ValueErrors too
+        raise
     except DAMAGED as error:
         raise RecordingError(f"{path}: the zip is damaged ({error}). Export or copy it again.") from None
 
