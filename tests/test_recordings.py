@@ -59,7 +59,7 @@ def test_a_recording_cannot_be_changed_and_does_not_lock_its_owners_arrays():
 @given(st.lists(st.floats(0.001, 0.2), min_size=5, max_size=60))
 def test_a_gap_is_found_exactly_where_time_jumps(steps):
     median = np.median(steps)
-    limit = max(3 * median, 0.15)
+    limit = max(3 * median, 0.1)
     time = np.concatenate([[0.0], np.cumsum(steps)])
     expected = [i for i, step in enumerate(np.diff(time)) if step > limit * 1.0001]
     allowed = [i for i, step in enumerate(np.diff(time)) if step > limit * 0.9999]

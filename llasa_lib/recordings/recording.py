@@ -14,7 +14,6 @@ import numpy as np
 from llasa_lib.errors import RecordingError
 
 STANDARD_GRAVITY = 9.80665  # m/s^2 per g, exact by definition
-LEAST_GAP = 0.15  # s
 CHANNELS = ("acceleration x", "acceleration y", "acceleration z", "rotation x", "rotation y", "rotation z")
 # The order of the first six is UCI-HAPT's numbering. Reports, prompts and confusion matrices all use this
 # order.
@@ -129,8 +128,8 @@ def find_gaps(time, max_gap=None):
     ----------
     time : (T,) array, s, increasing.
     max_gap : float, s, optional
-        The longest step that still counts as uninterrupted. By default three median steps, but at least 0.15 s
-        (three samples at 20 Hz): phones deliver samples in bursts and stamp time unevenly, and that jitter is no gap.
+        The longest step that still counts as uninterrupted. By default three median steps, but at least 0.1 s
+        (two samples at 20 Hz): phones stamp time unevenly, and that jitter is no gap.
 
     Returns
     -------
@@ -139,7 +138,7 @@ def find_gaps(time, max_gap=None):
     """
     steps = np.diff(time)
     if max_gap is None:
-        max_gap = max(3 * np.median(steps), LEAST_GAP) if len(steps) else LEAST_GAP
+        max_gap = max(3 * np.median(steps), 0.1) if len(steps) else 0.1
     return np.flatnonzero(steps > max_gap * (1 + 1e-6))  # a hair of tolerance for time stamps written as decimals
 
 

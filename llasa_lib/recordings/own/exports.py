@@ -40,6 +40,7 @@ LONGEST = 366 * 86400  # s
 COARSE = 0.025  # s: half a sample of a window
 LEAST_HELD = 0.2  # of the lines repeat the last value: then the sensor is slower than the lines
 FURTHEST_ORIGINS = 1.0  # s between the starts of the sensors of one recording
+LONGEST_DELAY = 0.5  # s in which a burst makes up for a pause
 SAME_ORIGIN = 0.005  # s
 
 
@@ -299,7 +300,7 @@ def _streams(table, plan, time_said, notes):
         stream = _mend_time(_drop_missing(stream, table, notes), time_said or said, notes)
         first = stream.lines[0] - table.first_line
         origins = {name: (o[first] - stream.time[0], step) for name, o, step in others if np.isfinite(o[first])}
-        streams.append(_drop_held(replace(stream, origins=origins), notes))
+        streams.append(_catch_up(_drop_held(replace(stream, origins=origins), notes), notes))
     return streams
 
 
@@ -373,6 +374,20 @@ def _drop_held(stream, notes):
     keep = within % round(float(np.median(lengths))) == 0
     notes.repair(f"{stream.name}: {_lines(int((~keep).sum()))} that repeat the last {stream.quantity} dropped")
     return _rows(stream, keep)
+
+
+def _catch_up(stream, notes):
+    """Even stamps where samples were delivered late, all at once: a pause from which none is missing is no gap."""
+    time, step = stream.time.copy(), 1 / stream.rate if stream.rate else 0.0
+    for first in find_gaps(time):
+        for last in range(first + 2, len(time)):
+            if time[last] - time[first] > LONGEST_DELAY:
+                break
+            if (last - first) * step > 0.9 * (time[last] - time[first]):
+                time[first : last + 1] = np.linspace(time[first], time[last], last - first + 1)
+                notes.repair(f"{stream.name}: late samples after line {stream.lines[first]} spread over the pause")
+                break
+    return replace(stream, time=time)
 
 
 def _lines(count):
