@@ -60,15 +60,18 @@ def prepare(
     acceleration: Annotated[str | None, typer.Option(help="Its unit: m/s^2, g or mg. Found out by default.")] = None,
     rotation: Annotated[str | None, typer.Option(help="Its unit: rad/s or deg/s.")] = None,
     time: Annotated[str | None, typer.Option(help="Its unit: s, ms, us or ns.")] = None,
+    sign: Annotated[
+        str | None, typer.Option(help="Where its acceleration points at rest: up (Android) or down (Apple).")
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Write what was understood as a CSV in SI units.")] = None,
     profile: ProfileOption = None,
 ):
     """Stage 1: recordings -> windows in SI units, split by subject. With FILE: how a recording is understood."""
     if file is not None:
         _check_save(file, save)
-        _inspect(file, {"acceleration": acceleration, "rotation": rotation, "time": time}, save)
+        _inspect(file, {"acceleration": acceleration, "rotation": rotation, "time": time, "sign": sign}, save)
         return
-    if acceleration or rotation or time or save:
+    if acceleration or rotation or time or sign or save:
         raise RecordingError("Units and --save belong to a recording. Name its file: llasa prepare FILE.")
     for name, split in _pipeline(profile).prepare().items():
         console.print(f"{name}: {len(split)} windows of {len(set(split['subject']))} subjects")
@@ -256,6 +259,8 @@ def _print_rows(rows):
 def main():
     """Run the command line; a :class:`LlasaError` becomes one sentence and exit code 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     try:
         app(standalone_mode=True)
     except LlasaError as error:

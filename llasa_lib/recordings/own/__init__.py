@@ -7,17 +7,27 @@ what is in the file                                    what happens
 =====================================================  =============================================================
 g, mg, deg/s, ms, us, ns, dates, clock times           converted; the header wins, else the numbers decide
 a header that contradicts the numbers                  refused, with both facts
+raw counts, revolutions, a line number as time         refused or warned: what lies still feels 1 g and does not turn,
+                                                       and gravity turns as fast as the gyroscope says
+acceleration beyond 400 m/s^2, rotation beyond 40      refused
 decimal commas, semicolons, tabs, blank lines          read
 accelerometer and gyroscope with different clocks      gyroscope interpolated onto the accelerometer's clock, never
                                                        across a gap; what does not overlap is dropped
-gravity and linear acceleration apart                  added
+several time columns                                   the finest counts; the others must agree that all sensors began
+                                                       together, else these are two recordings: refused
+gravity and linear acceleration apart                  added; which column holds gravity, the numbers say, not its name
 acceleration without gravity                           refused
-an iPhone in Sensor Logger, not standardised           acceleration negated, so that at rest it points up
+Apple's sign (Core Motion, SensorLog, Apple Watch,     acceleration negated, so that at rest it points up
+Sensor Logger on an iPhone, not standardised)
+a file that does not tell its sign                     taken as it is and said so; ``sign=`` states it
 lines out of order by up to 1 s                        sorted; more is a second recording, refused
 lines that repeat                                      dropped
-lines with one time stamp, at most 10 %                averaged; more is a clock too coarse, refused
+lines that hold the last value until a new one comes   dropped; the rate is that of new values
+lines with one time stamp                              averaged; over a tenth at steps above 25 ms: refused, too coarse
 missing values, at most 5 % of the lines               lines dropped; more is refused
+a sensor that is blank where another has a line        read by its own lines
 a cell with foreign text, a line with too many values  refused, with line and column
+JSON, Excel                                            refused
 two recordings in one zip or folder                    refused; a watch beside a phone is left out
 a gap (see ``find_gaps``)                              kept, named in a warning; later stages split there
 no 6 s without a gap, or fewer than 20 Hz              refused
@@ -42,6 +52,9 @@ SHORTEST = 6.0  # s: one window
 SLOWEST = 20.0  # Hz: the rate of a window
 MOST_CLIPPED = 0.01  # of the samples of one axis
 UNSURE = 0.85  # findings below this are worth a warning
+SIGNS = {"up": "as in the file", "down": "negated"}
+GRAVITY_VARIES = 0.05  # of its length; what an app calls gravity keeps it
+SURELY_STEADY = 0.9  # of what is called linear acceleration, and so holds gravity after all
 NEVER_CLIPS = {"acceleration": 15.0, "rotation": 4.0}  # below every full scale: 2 g is 19.6 m/s^2, 250 deg/s 4.4 rad/s
 
 
@@ -78,7 +91,7 @@ class Findings:
         return "\n".join([f"{self.path}: {self.recording!r}", *lines])
 
 
-def read(path, acceleration=None, rotation=None, time=None):
+def read(path, acceleration=None, rotation=None, time=None, sign=None):
     """Read one recording of a phone or watch.
 
     Parameters
@@ -89,6 +102,9 @@ def read(path, acceleration=None, rotation=None, time=None):
         Unit, stated over header and numbers. What contradicts the numbers is refused all the same.
     rotation : {"rad/s", "deg/s"}, optional
     time : {"s", "ms", "us", "ns"}, optional
+    sign : {"up", "down"}, optional
+        Where the file's acceleration points at rest: away from the ground, as on Android, or towards it, as Apple has
+        it. By default as the app is known to write it, and up where nothing tells.
 
     Returns
     -------
@@ -103,15 +119,15 @@ def read(path, acceleration=None, rotation=None, time=None):
     Warns
     -----
     UserWarning
-        If samples are missing inside the recording, or a unit is uncertain.
+        If samples are missing inside the recording, or a unit or the sign is uncertain.
     """
-    found = inspect(path, acceleration, rotation, time)
+    found = inspect(path, acceleration, rotation, time, sign)
     for text in found.warnings:
         warnings.warn(f"{found.path}: {text}", stacklevel=2)
     return found.recording
 
 
-def inspect(path, acceleration=None, rotation=None, time=None):
+def inspect(path, acceleration=None, rotation=None, time=None, sign=None):
     """Read a recording and tell how it was understood; parameters and errors as in :func:`read`.
 
     Returns
@@ -127,11 +143,15 @@ def inspect(path, acceleration=None, rotation=None, time=None):
     path, notes = Path(path), exports.Notes()
     said = {"acceleration": acceleration, "rotation": rotation, "time": time}
     said = {quantity: units.canonical(quantity, unit, "The unit that was given") for quantity, unit in said.items()}
-    files = exports.open_export(path)
+    if sign not in (None, *SIGNS):
+        raise RecordingError(f"{sign!r} is no sign of acceleration; at rest it points up or down.")
+    files, path = exports.open_export(path), Path(exports.shown(path))
     streams, app = exports.read_streams(path, files, said["time"], notes)
     force, gravity = _total_acceleration(path, streams, said["acceleration"], notes)
-    sign = _sign(app, files)
-    if sign.value == "negated":
+    raw = [stream for stream in exports.of(streams, "acceleration") if "uncalibrated" in stream.name.lower()]
+    in_g = notes.findings[-1].value == "g" or any(units.steadiness(one.time, one.values)[0] < 2.5 for one in raw)
+    direction = _direction(app, files, "g" if in_g else "m/s^2", sign)
+    if direction.value == SIGNS["down"]:
         force = replace(force, values=-force.values)
     turn = exports.pick(streams, "rotation", path)
     if turn is None:
@@ -151,12 +171,12 @@ def inspect(path, acceleration=None, rotation=None, time=None):
     recording = Recording(
         force.time - force.time[0], force.values, values * factor, subject=path.stem, source=path.name
     )
-    rate = Finding("rate", f"{recording.rate:.4g} Hz", f"median step of {len(force.time)} samples", 1.0)
+    rate = Finding("rate", f"{force.rate:.4g} Hz", f"{len(force.time)} samples with new values, gaps left out", 1.0)
     findings = (
         Finding("format", app, "names of files and columns", 1.0),
         *notes.findings,
         gravity,
-        sign,
+        direction,
         turning,
         rate,
     )
@@ -166,6 +186,7 @@ def inspect(path, acceleration=None, rotation=None, time=None):
 
 def _total_acceleration(path, streams, said, notes):
     """The stream of acceleration with gravity, in m/s^2, and where its gravity comes from."""
+    streams = _by_numbers(path, streams)
     total, linear, gravity = (
         exports.pick(streams, q, path) for q in ("acceleration", "linear acceleration", "gravity")
     )
@@ -181,27 +202,60 @@ def _total_acceleration(path, streams, said, notes):
             f"accelerometer ('with g', 'total acceleration') or gravity too."
         )
     found = units.acceleration_unit(gravity.time, gravity.values, said or gravity.unit, gravity.place)
-    notes.findings.append(found)
     linear, values = exports.join(linear, gravity, path)
     factor = units.FACTORS["acceleration"]
     body = linear.values * factor[said or linear.unit or found.value]
     total = replace(linear, quantity="acceleration", values=body + values * factor[found.value])
+    units.check_possible(total.values, "m/s^2", linear.place)
+    notes.findings.append(found)
     return total, Finding("gravity", "added", f"{linear.name} and {gravity.name} are apart", 1.0)
 
 
-def _sign(app, files):
-    """Whether acceleration must be negated: at rest it points up, and Apple's points down."""
+def _by_numbers(path, streams):
+    """Streams of acceleration, named by whether gravity is in their numbers, whatever the file calls them."""
+    gravity = exports.pick(streams, "gravity", path)
+    forces = [stream for stream in streams if stream.quantity in ("acceleration", "linear acceleration")]
+    for stream in [*forces, gravity] if gravity else forces:
+        units.check_possible(stream.values, None, stream.place)
+    if gravity and units.unevenness(gravity.values) > GRAVITY_VARIES:
+        steady = next((one for one in forces if units.unevenness(one.values) < GRAVITY_VARIES), None)
+        if steady:  # the names are the wrong way round
+            forces = [*(one for one in forces if one is not steady), replace(gravity, quantity="linear acceleration")]
+            gravity = replace(steady, quantity="gravity")
+    named = []
+    for stream in forces:
+        holds = stream.quantity == "acceleration"
+        if gravity:
+            rows, beside = exports.join(stream, gravity, path)
+            holds = units.holds_gravity(rows.values, stream.unit, beside, gravity.unit)
+        elif len(forces) > 1 or not holds:
+            share = units.steadiness(stream.time, stream.values)[1]
+            holds = share > (units.LEAST_STEADY["stated"] if holds else SURELY_STEADY)
+        named.append(replace(stream, quantity="acceleration" if holds else "linear acceleration"))
+    return [*named, *([gravity] if gravity else []), *exports.of(streams, "rotation")]
+
+
+def _direction(app, files, unit, sign):
+    """Which way the file's acceleration points at rest: stated, known from the app that wrote it, or uncertain."""
+    if sign is not None:
+        return Finding("direction", SIGNS[sign], "stated by the caller", 1.0)
+    platform = exports.platform(files)
+    if platform:
+        return Finding("direction", SIGNS["down" if platform == "ios" else "up"], f"Metadata.csv says {platform}", 1.0)
+    state = "state it with --sign up or --sign down"
+    if app in exports.UP_OR_DOWN:
+        points = exports.UP_OR_DOWN[app]
+        if points == "down" and unit != "g":  # somebody converted it, and may have turned it round as well
+            return Finding("direction", SIGNS[points], f"{app} points down, but in g and not in {unit}; {state}", 0.7)
+        return Finding("direction", SIGNS[points], f"it points {points} at rest in files of {app}", 1.0)
+    if app == "Sensor Logger" and unit == "g":
+        return Finding("direction", SIGNS["down"], "of all phones only Apple's write g in Sensor Logger", 0.95)
     if app == "Sensor Logger":
-        apple = exports.is_iphone(files)
-        if apple is None:
-            return Finding(
-                "direction", "as in the file", "Metadata.csv is missing, an iPhone would be upside down", 0.6
-            )
-        evidence = f"Metadata.csv says {'iOS' if apple else 'Android, or standardised frames'}"
-        return Finding("direction", "negated" if apple else "as in the file", evidence, 1.0)
+        return Finding("direction", SIGNS["up"], f"Metadata.csv is missing, an iPhone is upside down; {state}", 0.6)
     if app == "Physics Toolbox":
-        return Finding("direction", "as in the file", "the file does not name the phone; an iPhone is upside down", 0.6)
-    return Finding("direction", "as in the file", "at rest it should point up", 0.9)
+        evidence = f"the file does not name the phone, an iPhone is upside down; {state}"
+        return Finding("direction", SIGNS["up"], evidence, 0.6)
+    return Finding("direction", SIGNS["up"], f"nothing in the file tells; if at rest it points down, {state}", UNSURE)
 
 
 def _unsure(finding):
@@ -212,7 +266,8 @@ def _check_rate(stream):
     if stream.rate < 0.95 * SLOWEST:
         raise RecordingError(
             f"{stream.place}: {stream.rate:.1f} samples per second are too few for {stream.quantity}; at least "
-            f"{SLOWEST:.0f} are needed. Record again with a higher rate (50 is good)."
+            f"{SLOWEST:.0f} with new values are needed. Record again with a higher rate (50 is good); if its time is a "
+            f"line number, or not in the unit it looks like, correct or state that."
         )
 
 
@@ -237,7 +292,7 @@ def _gap_warning(stream):
     more = f", and {len(gaps) - 1} more" if len(gaps) > 1 else ""
     return [
         f"{stream.time[first + 1] - stream.time[first]:.2f} s are missing after line {stream.lines[first]} "
-        f"(time {stream.time[first]:g} s){more}. The recording is split there; the gap is not filled."
+        f"(time {stream.time[first] - stream.time[0]:g} s){more}. The recording is split there; the gap is not filled."
     ]
 
 
@@ -256,7 +311,8 @@ def _check_alive(stream):
 def _clipping(stream):
     """Findings about axes that hit the sensor's limit; too often is refused. SI units."""
     found = []
-    for axis, values in zip("xyz", stream.values.T, strict=True):
+    new = np.r_[True, (np.diff(stream.values, axis=0) != 0).any(axis=1)]  # a line that repeats all three says nothing
+    for axis, values in zip("xyz", stream.values[new].T, strict=True):
         largest = np.abs(values).max()
         at = np.isclose(np.abs(values), largest, rtol=1e-6)
         at &= np.r_[at[1:], False] | np.r_[False, at[:-1]]  # twice in a row: one peak is no limit
@@ -264,8 +320,9 @@ def _clipping(stream):
             continue
         fact = f"{stream.quantity} {axis} stays at its limit of {largest:.4g}"
         if at.mean() > MOST_CLIPPED:
+            line = stream.lines[new][int(np.argmax(at))]
             raise RecordingError(
-                f"{stream.place}, line {stream.lines[int(np.argmax(at))]}: {fact} in {at.mean():.0%} of the samples. "
+                f"{stream.place}, line {line}: {fact} in {at.mean():.0%} of the samples. "
                 f"Record again with a wider range."
             )
         found.append(Finding("clipping", f"{at.sum()} samples", fact, 0.9))

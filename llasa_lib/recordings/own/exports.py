@@ -1,43 +1,56 @@
 """What apps export, as streams: one sensor each, with a clock of its own.
 
-- phyphox: a zip with ``Accelerometer.csv``, ``Gyroscope.csv`` (and ``meta/``), or one CSV, in its five variants.
+- phyphox: a zip with ``Accelerometer.csv``, ``Gyroscope.csv`` (and ``meta/``), or one CSV, in its five variants; an
+  iPhone's "simple experiment", whose columns are only called ``X (m/s^2)``.
 - Sensor Logger: a zip or folder with ``TotalAcceleration.csv``, or ``Accelerometer.csv`` (gravity removed) and
   ``Gravity.csv``, and ``Gyroscope.csv``; ``Metadata.csv`` tells an iPhone, whose three axes point the other way.
+- SensorLog and all that hand on Apple's Core Motion (``userAcceleration.x``), AndroSensor.
 - Physics Toolbox: one CSV with ``gFx`` and ``wx``, and whatever clock its version writes.
 - Anything else with sensible header names.
 """
 
+import lzma
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
-from llasa_lib.errors import RecordingError
+from llasa_lib.errors import LlasaError, RecordingError
 from llasa_lib.recordings.archives import Archive
 from llasa_lib.recordings.own import tables, units
 from llasa_lib.recordings.recording import find_gaps
 
 QUANTITIES = ("acceleration", "linear acceleration", "gravity", "rotation")
-# Files whose columns are only called x, y, z: the name of the file says what they are.
+# What the name of a file says about columns that are only called x, y, z: the first of these that is in it.
 FILES = {
-    "totalacceleration": "acceleration",
-    "accelerometeruncalibrated": "acceleration",
-    "accelerometer": "acceleration",
-    "linearacceleration": "linear acceleration",
-    "gravity": "gravity",
-    "gyroscope": "rotation",
-    "gyroscopeuncalibrated": "rotation",
+    "linear acceleration": r"linear|useracc|withoutg",
+    "gravity": r"(?<!with)(?<!including)gravity",
+    "acceleration": r"acc",
+    "rotation": r"gyro|rotationrate",
 }
-WORN = {"wristmotion", "headphone"}  # Sensor Logger: another device, with user acceleration and gravity apart
+# What the four ways to compress a member raise when it is not whole.
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError)
+WORN = r"wrist|watch|headphone"  # Sensor Logger: another device beside the phone
 MOST_MISSING = 0.05  # of the rows; more is no accident
 LONGEST_STEP_BACK = 1.0  # s; more is a second recording, not a late sample
+LONGEST = 366 * 86400  # s
+COARSE = 0.025  # s: half a sample of a window
+LEAST_HELD = 0.2  # of the lines repeat the last value: then the sensor is slower than the lines
+FURTHEST_ORIGINS = 1.0  # s between the starts of the sensors of one recording
+LONGEST_DELAY = 0.5  # s in which a burst makes up for a pause
+SAME_ORIGIN = 0.005  # s
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One sensor: ``time`` (T,) s, ``values`` (T, 3) in ``unit`` (None if not stated), ``lines`` (T,) in the file."""
+    """One sensor: ``time`` (T,) s, ``values`` (T, 3) in ``unit`` (None if not stated), ``lines`` (T,) in the file.
+
+    ``origins``: where the table has more clocks than one, what each of the others says (s) when ``time`` is 0, and the
+    usual step of that clock (s).
+    """
 
     quantity: str
     place: str
@@ -46,11 +59,13 @@ class Stream:
     values: np.ndarray
     unit: str | None
     lines: np.ndarray
+    origins: dict
 
     @property
     def rate(self):
-        """Samples per second, from the median step."""
-        return float(1 / np.median(np.diff(self.time)))
+        """Samples per second where there is no gap: bursts of samples have a median step that means nothing."""
+        steps = np.delete(np.diff(self.time), find_gaps(self.time))
+        return float(len(steps) / steps.sum()) if len(steps) else 0.0
 
 
 class Notes:
@@ -80,24 +95,31 @@ def open_export(path):
     """
     if path.is_dir():
         # Only this folder, not what lies below: somebody's whole disk is no recording.
-        return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if _is_text(file.name)}
+        return {shown(file.name): file.read_bytes() for file in sorted(path.iterdir()) if _is_text(file.name)}
     if not path.is_file():
         raise RecordingError(f"{path}: there is no such file. Check the name and the folder.")
     if not zipfile.is_zipfile(path):
         if path.suffix.lower() in (".zip", ".xlsx"):
             raise RecordingError(f"{path}: the zip is damaged or was cut short. Export or copy it again.")
-        return {path.name: path.read_bytes()}
-    with Archive(path) as archive:
-        if any(name.startswith("xl/") for name in archive.names):
-            raise RecordingError(f"{path}: this is an Excel workbook. Export the recording as CSV.")
-        try:
-            return {name: _content(archive, name) for name in archive.names if _is_text(name)}
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise RecordingError(f"{path}: the zip is damaged ({error}). Export or copy it again.") from None
+        return {shown(path.name): path.read_bytes()}
+    try:
+        with Archive(path) as archive:
+            if any(name.startswith("xl/") for name in archive.names):
+                raise RecordingError(f"{path}: this is an Excel workbook. Export the recording as CSV.")
+            return {shown(name): _content(archive, name) for name in archive.names if _is_text(name)}
+    except LlasaError:  # some are ValueErrors too
+        raise
+    except DAMAGED as error:
+        raise RecordingError(f"{path}: the zip is damaged ({error}). Export or copy it again.") from None
 
 
 def _is_text(name):
-    return PurePosixPath(name).suffix.lower() in (".csv", ".tsv", ".txt")
+    return PurePosixPath(name).suffix.lower() in (".csv", ".tsv", ".txt", ".json")
+
+
+def shown(name):
+    """A file's name as it can be printed and saved: bytes that are not UTF-8 are escaped."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def _content(archive, name):
@@ -119,97 +141,132 @@ def read_streams(path, files, time_said, notes):
     Returns
     -------
     streams : list of Stream
-    app : str, "phyphox", "Sensor Logger", "Physics Toolbox" or "CSV".
+    app : str, a key of ``APPS``, or "CSV".
     """
     single = len(files) == 1
-    streams, app, seen = [], "CSV", {}
+    streams, app, seen, others = [], "CSV", {}, None
     for name, content in files.items():
         inside = PurePosixPath(name)
-        if "meta" in inside.parts[:-1] or (not single and inside.stem == "Metadata"):
+        if "meta" in inside.parts[:-1] or (not single and _word(inside.stem) == "metadata"):
             continue
-        place = str(path) if single and path.is_file() and path.name == name else f"{path}: {name}"
-        text = tables.decode(content, place)
-        head = tables.header(text)
+        place = str(path) if single and path.name == name else f"{path}: {name}"
+        try:
+            text = tables.decode(content, place)
+            head = tables.header(text, place)
+        except RecordingError as error:
+            if single:
+                raise
+            others = error  # it need not be a part of the recording
+            continue
         if head is None and not single:
             continue
         plan = _plan(head[0], inside.stem, f"{place}, line {head[2] + 1}") if head else None
         if not single and not any(quantity in plan for quantity in QUANTITIES):
             continue
-        if inside.name in seen:
-            raise RecordingError(
-                f"{path}: there are two recordings in it ({seen[inside.name]} and {name}). Give one of them."
-            )
-        seen[inside.name] = name
+        key = _word(inside.stem)
+        if key in seen and inside.parent != PurePosixPath(seen[key]).parent:
+            raise RecordingError(f"{path}: there are two recordings in it ({seen[key]} and {name}). Give one of them.")
+        seen[key] = name
         table = tables.parse(text, place, inside.stem)
         _need(plan, table, single)
         app = _app(table.columns) if app == "CSV" else app
         streams += _streams(table, plan, time_said, notes)
+    if not streams and others is not None:
+        raise others
     if not streams:
         raise RecordingError(
-            f"{path}: there is no recording in it; the files found are {', '.join(files) or 'none'}. Give the zip, "
+            f"{path}: there is no recording in it; the files found are {tables.listed(files) or 'none'}. Give the zip, "
             f"the folder or the CSV that the app exported."
         )
-    phone = [stream for stream in streams if stream.name.lower() not in WORN]
+    phone = [stream for stream in streams if not re.search(WORN, stream.name.lower())]
     if phone and len(phone) < len(streams):
         notes.repair("the watch or headphone in this export left out; only the phone is read")
+    if app == "CSV" and platform(files) is not None:
+        app = "Sensor Logger"
     return phone or streams, app
 
 
+def _word(stem):
+    """The name of a file without what a browser adds to a second download: "Gyroscope (1)" is ``gyroscope``."""
+    return re.sub(r"[^a-z0-9]", "", re.sub(r" *\(\d+\)$|[ _-]copy$", "", stem.lower()))
+
+
 def _app(columns):
-    if {"time", "seconds_elapsed"} <= set(columns):
-        return "Sensor Logger"
-    if any(column.startswith("gF") for column in columns):
-        return "Physics Toolbox"
-    if "Time (s)" in columns and any(column.endswith((" x (m/s^2)", " x (rad/s)")) for column in columns):
-        return "phyphox"
-    return "CSV"
+    """The app that names its columns like this, or "CSV"."""
+    names = [re.sub(r"\s+", " ", column.lower()).strip() for column in columns]
+    all_names = "|".join(["", *names, ""])
+    return next((app for app, marks in APPS.items() if all(re.search(mark, all_names) for mark in marks)), "CSV")
+
+
+# What the header of each app holds, all in lower case, "|" between columns. The first that fits is it.
+APPS = {
+    "Physics Toolbox": [r"\|gfx"],
+    "SensorLog": [r"\|accelerometeraccelerationx", r"\|gyrorotationx"],
+    "Core Motion": [r"user[ _.]?acc(el|eleration)?[ _.]?x\b|motionuseraccelerationx"],
+    "Apple Watch": [r"\|rotation[ _.]?rate[ _.]?x", r"\|(motion)?gravity[ _.]?x"],
+    "Sensor Logger": [r"\|time\|", r"\|seconds_elapsed\||\|z\|y\|x\|$"],
+    "AndroSensor": [r"\|accelerometer x", r"\|time since start in ms"],
+    "phyphox": [r"\|time \(s\)\|", r"(\|| )x \((m/s\^2|rad/s)\)\|"],
+}
+# Where acceleration points at rest in what they write. phyphox turns an iPhone's round.
+UP_OR_DOWN = {"Core Motion": "down", "SensorLog": "down", "Apple Watch": "down", "phyphox": "up", "AndroSensor": "up"}
 
 
 def _plan(columns, stem, where):
-    """{quantity: [position of x, y, z], "time": [position], "units": {quantity: unit}} of a header."""
+    """{quantity: {axis: (position, unit)}, "time": [(position, unit)], "units": {quantity: unit}} of a header."""
     found, times = {}, []
-    bare = {"x": 0, "y": 1, "z": 2}
-    by_file = FILES.get(stem.lower().replace(" ", "").replace("_", ""))
-    if by_file == "acceleration" and stem.lower() == "accelerometer" and "seconds_elapsed" in columns:
+    word = _word(stem)
+    by_file = next((quantity for quantity, words in FILES.items() if re.search(words, word)), None)
+    names = [column.lower() for column in columns]
+    if word == "accelerometer" and "seconds_elapsed" in names:
         by_file = "linear acceleration"  # Sensor Logger removes gravity there
-    without_gravity = any(name.startswith("gF") for name in columns) or stem.lower() in WORN
-    for position, name in enumerate(columns):
-        means = tables.meaning(name)
-        if means is None and by_file and name.lower() in bare:
-            means = tables.Meaning(by_file, bare[name.lower()], None)
-        if means is None:
+    has_gf = any(name.startswith("gf") for name in names)
+    meanings = [tables.meaning(name) for name in columns]
+    named = any(means and means.quantity in QUANTITIES for means in meanings)
+    for position, (name, means) in enumerate(zip(columns, meanings, strict=True)):
+        quantity = means and (means.quantity or (None if named else _unnamed(means.unit, by_file)))
+        if not quantity:
             continue
-        if means.quantity == "time":
+        if quantity == "time":
             times.append((position, means.unit))
             continue
-        quantity = means.quantity
-        if without_gravity and quantity == "acceleration" and not name.startswith("gF"):
+        if has_gf and quantity == "acceleration" and not names[position].startswith("gf"):
             quantity = "linear acceleration"  # Physics Toolbox: gFx holds gravity, ax does not
         axes = found.setdefault(quantity, {})
         if means.axis in axes:
             other = columns[axes[means.axis][0]]
-            what = f"{quantity} {tables.AXES[means.axis]}"
-            raise RecordingError(f"{where}: both {other!r} and {name!r} mean {what}. Delete or rename one.")
+            motion = [one.lower().startswith("motion") for one in (other, name)]
+            if motion == [True, False]:  # SensorLog: beside the raw sensor, what Core Motion makes of it
+                continue
+            if motion == [False, False] or motion == [True, True]:
+                what = f"{quantity} {tables.AXES[means.axis]}"
+                raise RecordingError(
+                    f"{where}: both {tables.quoted(other)} and {tables.quoted(name)} mean {what}. Delete or rename one."
+                )
         axes[means.axis] = (position, means.unit)
-    if len(times) > 1:
-        elapsed = [one for one in times if "elapsed" in columns[one[0]].lower()]
-        if len(elapsed) != 1:
-            one, other = (columns[position] for position, _ in times[:2])
-            raise RecordingError(f"{where}: both {one!r} and {other!r} mean time. Delete or rename one.")
-        times = elapsed
     plan = {"time": times, "units": {}}
     for quantity, axes in found.items():
         stated = {unit for _, unit in axes.values() if unit}
         base = "acceleration" if quantity != "rotation" else "rotation"
-        names = {units.canonical(base, unit, f"{where}, column {columns[p]!r}") for p, unit in axes.values()}
+        names = {
+            units.canonical(base, unit, f"{where}, column {tables.quoted(columns[p])}") for p, unit in axes.values()
+        }
         names.discard(None)
         if len(names) > 1:
             raise RecordingError(f"{where}: {quantity} is in {' and '.join(sorted(stated))}. Use one unit.")
         plan[quantity] = axes
         plan["units"][quantity] = names.pop() if names else None
-    if _app(columns) in ("Sensor Logger", "Physics Toolbox") and plan["units"].get("rotation", "") is None:
-        plan["units"]["rotation"] = "rad/s"  # both document it, and write it in no header
+    apps = ("Sensor Logger", "Physics Toolbox", "Apple Watch", "Core Motion")
+    if _app(columns) in apps and plan["units"].get("rotation", "") is None:
+        plan["units"]["rotation"] = "rad/s"  # all document it, and write it in no header
     return plan
+
+
+def _unnamed(unit, by_file):
+    """What a column that is only called "X (m/s^2)" measures: by its unit, and its file may say which acceleration."""
+    base = units.quantity(unit) if unit else by_file
+    agree = base and by_file and (base == "rotation") == (by_file == "rotation")
+    return by_file if agree else base
 
 
 def _need(plan, table, single):
@@ -223,31 +280,71 @@ def _need(plan, table, single):
     for quantity in quantities:
         missing += [f"{quantity} {a}" for i, a in enumerate(tables.AXES) if i not in plan.get(quantity, {})]
     if missing:
-        linear = "; gravity was removed from the acceleration in it" if "linear acceleration" in plan else ""
-        files = (
-            " Several files belong to one recording: give their zip or folder." if table.name.lower() in FILES else ""
-        )
+        removed = "linear acceleration" in plan and "acceleration" not in plan
+        linear = "; gravity was removed from the acceleration in it" if removed else ""
+        of_many = any(re.search(words, _word(table.name)) for words in FILES.values())
+        files = " Several files belong to one recording: give their zip or folder." if of_many else ""
         raise RecordingError(
             f"{table.place}, line {table.first_line - 1}: no column for {', '.join(missing)}; the columns found are "
-            f"{', '.join(table.columns)}{linear}. Rename or add what is missing, for example acc_x, gyro_x.{files}"
+            f"{tables.listed(table.columns)}{linear}. Rename or add what is missing, for example acc_x, gyro_x.{files}"
         )
 
 
 def _streams(table, plan, time_said, notes):
-    position, unit = plan["time"][0]
-    stamps, known = tables.clock(table, position)
-    where = f"{table.place}, column {table.columns[position]!r}"
-    said = time_said or known or units.canonical("time", unit, where)
+    (_, stamps, said), *others = _clocks(table, plan["time"], time_said)
     streams = []
     for quantity in (q for q in QUANTITIES if q in plan):
         values = np.stack([tables.numbers(table, plan[quantity][axis][0]) for axis in range(3)], axis=1)
         lines = table.first_line + np.arange(len(values))
-        stream = Stream(quantity, table.place, table.name, stamps, values, plan["units"][quantity], lines)
-        streams.append(_mend_time(_drop_missing(stream, table, notes), said, notes))
+        stream = Stream(quantity, table.place, table.name, stamps, values, plan["units"][quantity], lines, {})
+        stream = _mend_time(_drop_missing(stream, table, notes), time_said or said, notes)
+        first = stream.lines[0] - table.first_line
+        origins = {name: (o[first] - stream.time[0], step) for name, o, step in others if np.isfinite(o[first])}
+        streams.append(_catch_up(_drop_held(replace(stream, origins=origins), notes), notes))
     return streams
 
 
+def _clocks(table, columns, time_said):
+    """The clocks of a table: (name, stamps, unit) of the finest; of the others (name, stamps, usual step), all in s."""
+    found, refused = [], None
+    for position, unit in columns:
+        name = table.columns[position].lower()
+        try:
+            stamps, known = tables.clock(table, position)
+            said = known or units.canonical("time", unit, f"{table.place}, column {tables.quoted(name)}")
+        except RecordingError as error:
+            refused = refused or error
+            continue
+        found.append((name, stamps, said))
+    if not found:
+        raise refused
+    different = {name: len(np.unique(stamps[np.isfinite(stamps)])) for name, stamps, _ in found}
+
+    def fineness(one):
+        name, stamps, said = one
+        fits = time_said is None or said in (None, time_said)
+        counts_lines = said is None and (np.diff(stamps) == 1).all()
+        # Of clocks that are equally fine, the time since the start: every file of an export has it.
+        elapsed = re.search("elapsed|since", name) is not None
+        return fits, not counts_lines, different[name] >= 0.95 * max(different.values()), elapsed, said is not None
+
+    finest = max(found, key=fineness)
+    clocks = [finest]
+    for name, stamps, said in (one for one in found if one is not finest):
+        steps = np.diff(stamps)
+        if (steps > 0).any():
+            step = float(np.median(steps[steps > 0]))
+            factor = units.FACTORS["time"][said or units.time_unit(step, None, table.place).value]
+            clocks.append((name, stamps * factor, step * factor))
+    return clocks
+
+
 def _drop_missing(stream, table, notes):
+    silent = np.isnan(stream.values).all(axis=1) & np.isfinite(stream.time)
+    if silent.mean() > MOST_MISSING and not silent.all():
+        # Two sensors in one table, each with lines of its own: where one says nothing, nothing is missing.
+        notes.repair(f"{table.name}: {_lines(int(silent.sum()))} without {stream.quantity}, which has its own clock")
+        stream = _rows(stream, ~silent)
     missing = ~np.isfinite(np.column_stack([stream.time, stream.values])).all(axis=1)
     if not missing.any():
         return stream
@@ -259,6 +356,38 @@ def _drop_missing(stream, table, notes):
         )
     notes.repair(f"{table.name}: {_lines(count)} without a value dropped (the first is line {stream.lines[first]})")
     return _rows(stream, ~missing)
+
+
+def _drop_held(stream, notes):
+    """Only lines with new values, where an app writes the last one again until the sensor has a new one."""
+    new = np.r_[True, (np.diff(stream.values, axis=0) != 0).any(axis=1)]
+    starts = np.flatnonzero(new)
+    jumps = np.abs(np.diff(stream.values[starts], axis=0))
+    if new.mean() > 1 - LEAST_HELD or not jumps.any():
+        return stream
+    # A device at rest repeats its digits too; but then it changes by the last digit. Here it stands before it leaps.
+    leaps = jumps.max(axis=1) > 5 * np.quantile(jumps[jumps > 0], 0.05)
+    lengths = np.diff(starts)[leaps]
+    if len(lengths) < 10 or np.median(lengths) < 1.5:
+        return stream
+    within = np.arange(len(new)) - starts[np.cumsum(new) - 1]
+    keep = within % round(float(np.median(lengths))) == 0
+    notes.repair(f"{stream.name}: {_lines(int((~keep).sum()))} that repeat the last {stream.quantity} dropped")
+    return _rows(stream, keep)
+
+
+def _catch_up(stream, notes):
+    """Even stamps where samples were delivered late, all at once: a pause from which none is missing is no gap."""
+    time, step = stream.time.copy(), 1 / stream.rate if stream.rate else 0.0
+    for first in find_gaps(time):
+        for last in range(first + 2, len(time)):
+            if time[last] - time[first] > LONGEST_DELAY:
+                break
+            if (last - first) * step > 0.9 * (time[last] - time[first]):
+                time[first : last + 1] = np.linspace(time[first], time[last], last - first + 1)
+                notes.repair(f"{stream.name}: late samples after line {stream.lines[first]} spread over the pause")
+                break
+    return replace(stream, time=time)
 
 
 def _lines(count):
@@ -279,13 +408,18 @@ def _mend_time(stream, said, notes):
     if (found.what, found.value) not in [one[:2] for one in notes.findings]:
         notes.findings.append(found)
     seconds = stream.time * units.FACTORS["time"][found.value]
+    if np.ptp(seconds) > LONGEST:
+        raise RecordingError(
+            f"{stream.place}: time runs over {np.ptp(seconds) / 86400:.4g} days, and no recording lasts longer than a "
+            f"year. Correct the time stamps."
+        )
     steps = np.diff(seconds)
     if (steps < 0).any():
         at = int(np.argmin(steps))
         if steps[at] < -LONGEST_STEP_BACK or (steps < 0).mean() > MOST_MISSING:
             raise RecordingError(
-                f"{stream.place}, line {stream.lines[at + 1]}: time goes back from {stream.time[at]:g} to "
-                f"{stream.time[at + 1]:g}, so a second recording may begin there. Keep one recording per file."
+                f"{stream.place}, line {stream.lines[at + 1]}: time goes back from {stream.time[at]:.15g} to "
+                f"{stream.time[at + 1]:.15g}, so a second recording may begin there. Keep one recording per file."
             )
         notes.repair(f"{stream.name}: {_lines(int((steps < 0).sum()))} out of order, sorted by time")
     order = np.argsort(seconds, kind="stable")
@@ -303,7 +437,7 @@ def _one_per_stamp(stream, notes):
     if first.all():
         return stream
     shared = int((~first).sum())
-    if shared > 0.1 * len(first):
+    if shared > 0.1 * len(first) and np.median(np.diff(stream.time[first])) > COARSE:
         raise RecordingError(
             f"{stream.place}, line {stream.lines[int(np.argmin(first))]}: {shared} lines have the time of the line "
             f"before, so the clock is too coarse. Export with fractions of a second."
@@ -314,6 +448,11 @@ def _one_per_stamp(stream, notes):
     return replace(_rows(stream, first), values=sums / np.bincount(group)[:, None])
 
 
+def of(streams, quantity):
+    """The streams of a quantity."""
+    return [stream for stream in streams if stream.quantity == quantity]
+
+
 def pick(streams, quantity, path):
     """The stream of a quantity to use, calibrated before uncalibrated; ``None`` if there is none.
 
@@ -322,7 +461,7 @@ def pick(streams, quantity, path):
     RecordingError
         If there are two of a kind.
     """
-    chosen = [stream for stream in streams if stream.quantity == quantity]
+    chosen = of(streams, quantity)
     chosen = [stream for stream in chosen if "uncalibrated" not in stream.name.lower()] or chosen
     if len(chosen) > 1:
         raise RecordingError(
@@ -348,8 +487,18 @@ def join(clock, other, path):
     Raises
     ------
     RecordingError
-        If the two have no time in common.
+        If the two have no time in common, or another clock says that they were recorded apart.
     """
+    for name in sorted(clock.origins.keys() & other.origins.keys()):
+        (start, step), (begin, _) = clock.origins[name], other.origins[name]
+        if abs(begin - start) > FURTHEST_ORIGINS + step:
+            raise RecordingError(
+                f"{path}: {clock.name} and {other.name} are two recordings in one place, started "
+                f"{_length(abs(begin - start))} apart, so they have no time in common. Export both from one recording."
+            )
+        if abs(begin - start) > SAME_ORIGIN and step < COARSE:  # each counts from its own first sample
+            other = replace(other, time=other.time + (begin - start), origins={})
+            break
     if len(clock.time) == len(other.time) and (clock.time == other.time).all():
         return clock, other.values
     before = np.searchsorted(other.time, clock.time, side="right") - 1
@@ -360,21 +509,26 @@ def join(clock, other, path):
     rows = inside & (exact | ~bridged[before.clip(0)])
     if not rows.any():
         raise RecordingError(
-            f"{path}: {clock.name} ({clock.time[0]:g} to {clock.time[-1]:g} s) and {other.name} ({other.time[0]:g} to "
-            f"{other.time[-1]:g} s) have no time in common. Export both from one recording."
+            f"{path}: {clock.name} and {other.name} have no time in common: {_length(clock.time[-1] - clock.time[0])} "
+            f"of the one, {_length(other.time[-1] - other.time[0])} of the other, begun "
+            f"{_length(abs(clock.time[0] - other.time[0]))} apart. Export both from one recording."
         )
     clock = _rows(clock, rows)
     values = np.stack([np.interp(clock.time, other.time, axis) for axis in other.values.T], axis=1)
     return clock, values
 
 
-def is_iphone(files):
-    """Whether ``Metadata.csv`` of Sensor Logger says that axes point as Apple's do; ``None`` without that file."""
-    content = next((files[name] for name in files if Path(name).name == "Metadata.csv"), None)
-    text = tables.decode(content, "Metadata.csv") if content else ""
-    head = tables.header(text)
-    if head is None or "platform" not in head[0]:
+def _length(seconds):
+    return f"{seconds / 86400:.3g} days" if seconds >= 86400 else f"{seconds:.3g} s"
+
+
+def platform(files):
+    """What ``Metadata.csv`` of Sensor Logger says: "ios", "ios, standardised", "android" ...; ``None`` without it."""
+    name = next((name for name in files if _word(PurePosixPath(name).stem) == "metadata"), None)
+    try:
+        table = tables.parse(tables.decode(files[name], name), name, "Metadata") if name else None
+    except RecordingError:
         return None
-    table = tables.parse(text, "Metadata.csv", "Metadata")
-    row = dict(zip(table.columns, table.cells.iloc[0], strict=True))
-    return row["platform"].lower() == "ios" and row.get("standardisation", "").lower() != "true"
+    row = dict(zip(map(str.lower, table.columns), table.cells.iloc[0], strict=True)) if table else {}
+    standard = ", standardised" if row.get("standardisation", "").lower() == "true" else ""
+    return row["platform"].lower() + standard if row.get("platform") else None

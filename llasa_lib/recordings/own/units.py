@@ -6,6 +6,8 @@
 - Rotation, the hard one: when a device turns, gravity turns in its frame by ``du/dt = -w x u``, in rad/s and in no
   other unit. Where nothing tilts, movement still rotates and accelerates in proportion (0.14 to 0.91 rad/s per m/s^2
   in 600 stretches of UCI-HAPT), and degrees are 57 times that.
+- One check for all of them: what lies still feels 1 g and does not turn, and gravity turns as fast as the gyroscope
+  says. Raw counts, revolutions and a line number taken for time all fail it.
 - The header wins; a header that contradicts the numbers is refused with both facts.
 """
 
@@ -32,10 +34,16 @@ SPELLINGS = {
     "m/s^2": "m/s2 m/s² m/s/s ms^-2 ms-2 ms⁻² mps2 ms2",
     "g": "g g's gs gforce g-force",
     "mg": "milli-g",
-    "rad/s": "rads^-1 rads-1 rad/sec rads rps radians/s",
+    "rad/s": "rads^-1 rads-1 rad/sec rads rps radians/s r",
     "deg/s": "°/s º/s dps degs degrees/s degree/s deg/sec degreess °s^-1",
 }
 LARGEST_ROTATION = 40.0  # rad/s; phones and watches stop at 2000 deg/s = 34.9 rad/s
+LARGEST_ACCELERATION = 400.0  # m/s^2; phones stop at 16 g = 157 m/s^2, watches at 32 g
+AT_REST = 0.01  # of its length: acceleration varies less over a second
+REST_IS_1G = 0.1  # how far from 1 g a cheap sensor may be at rest
+STEADIEST = 1.5 * STANDARD_GRAVITY  # m/s^2; a limb that swings adds to gravity, but not for seconds
+LARGEST_BIAS = 0.2  # rad/s, 11 degrees/s
+TURNS = (0.2, 2.0, 3.5)  # gravity's turning beside the gyroscope's: 0.27 to 1.7 on people; the last where it is unclear
 GRAVITY = (5.0, 25.0)  # m/s^2; the usual length of an acceleration with gravity, from swinging arms to hard running
 LEAST_STEADY = {"stated": 0.35, "guessed": 0.6}
 MIDWAY = np.sqrt(1 / DEGREE)  # the factor halfway between two units that differ by 180 / pi
@@ -69,12 +77,26 @@ def canonical(quantity, unit, where):
     for name in known:
         if plain == name or plain in SPELLINGS[name].split():
             return name
-    raise RecordingError(f"{where}: {unit!r} is no unit of {quantity} that is known here; use {' or '.join(known)}.")
+    raise RecordingError(
+        f"{where}: {unit[:60]!r} is no unit of {quantity} that is known here; use {' or '.join(known)}."
+    )
+
+
+def quantity(unit):
+    """ "acceleration" or "rotation", whichever a unit is of; ``None`` if neither."""
+    for name in ("acceleration", "rotation"):
+        try:
+            canonical(name, unit, "")
+        except RecordingError:
+            continue
+        return name
+    return None
 
 
 def time_unit(step, said, where):
     """Unit of time from the usual step between two stamps."""
-    looks = next((unit for limit, unit in ((0.5, "s"), (500, "ms"), (5e5, "us")) if step < limit), "ns")
+    # More than 1 and less than 1000 per second: what counts 0, 1, 2 ... is seconds or a line number, not milliseconds.
+    looks = next((unit for limit, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")) if step <= limit), "ns")
     if said is None:
         return Finding("time", looks, f"the usual step is {step:.4g}", 0.95)
     seconds = step * FACTORS["time"][said]
@@ -112,6 +134,7 @@ def acceleration_unit(time, acceleration, said, where):
     RecordingError
         If there is no gravity in it, it fits no unit, or it contradicts what is said.
     """
+    check_possible(acceleration, said, where)
     size, share = steadiness(time, acceleration)
     low, high = GRAVITY
     looks = next((u for u, factor in FACTORS["acceleration"].items() if low <= size * factor <= high), None)
@@ -128,10 +151,71 @@ def acceleration_unit(time, acceleration, said, where):
         raise RecordingError(f"{claim}, and gravity is 9.81 m/s^2 or 1 g. Check the unit.")
     if said and said != looks:
         raise RecordingError(f"{claim}, which looks like {looks}. Correct the header, or give the unit.")
-    fact = f"its usual length is {size:.3g}"
+    check_possible(acceleration, looks, where)
+    factor, fact = FACTORS["acceleration"][looks], f"its usual length is {size:.3g}"
+    rest = at_rest(time, acceleration)
+    if rest.any():
+        felt = float(np.median(np.linalg.norm(acceleration[rest], axis=1))) * factor
+        if abs(felt / STANDARD_GRAVITY - 1) > REST_IS_1G:
+            raise RecordingError(
+                f"{claim}, so it would feel {felt:.3g} m/s^2 while it lies still, not 9.81. These may be "
+                f"raw counts of the sensor: divide them by its counts per g."
+            )
+    elif size * share * factor > STEADIEST:
+        fact = f"its steady part is {size * share:.3g}; raw counts of a sensor look like that"
+        return Finding("acceleration", looks, fact, 0.5)
     if said:
         return Finding("acceleration", said, f"{STATED}, and {fact}", 1.0)
     return Finding("acceleration", looks, f"{fact}, and gravity is 9.81 m/s^2 or 1 g", 0.97)
+
+
+def check_possible(acceleration, unit, where):
+    """Refuse what no sensor of a phone or a watch measures: in its unit, or in any if that is None.
+
+    Raises
+    ------
+    RecordingError
+    """
+    largest = float(np.abs(acceleration).max())
+    if largest * FACTORS["acceleration"][unit or "mg"] > LARGEST_ACCELERATION:
+        reached = f"{largest:.4g} {unit}" if unit else f"{largest:.4g}"
+        raise RecordingError(
+            f"{where}: acceleration reaches {reached}, and no phone or watch measures more than 314 m/s^2 (32 g). "
+            f"Correct the line, or check the unit."
+        )
+
+
+def at_rest(time, acceleration):
+    """(T,) of bool: the seconds in which the device lies still; any unit."""
+    block = np.unique((time - time[0]).astype(int), return_inverse=True)[1]
+    count = np.bincount(block)
+    means = np.stack([np.bincount(block, weights=axis) / count for axis in acceleration.T], axis=1)
+    size = np.linalg.norm(means, axis=1)
+    spread = np.bincount(block, weights=((acceleration - means[block]) ** 2).sum(axis=1)) / count
+    return ((np.sqrt(spread) < AT_REST * size) & (count >= 10))[block]
+
+
+def unevenness(values):
+    """How much the length of (T, 3) vectors varies, beside that length: next to nothing for gravity alone."""
+    size = np.linalg.norm(values, axis=1)
+    return float(size.std() / max(size.mean(), 1e-12))
+
+
+def holds_gravity(acceleration, unit, gravity, unit_of_gravity):
+    """Whether an acceleration holds the gravity that was measured beside it: then it goes along with it, one to one.
+
+    Parameters
+    ----------
+    acceleration, gravity : (T, 3) arrays, at the same times.
+    unit, unit_of_gravity : str or None, where the file states them.
+    """
+    both, own = (acceleration * gravity).sum(), max((gravity * gravity).sum(), 1e-12)
+    along = abs(both) / own
+    if unit and unit_of_gravity:
+        return along * FACTORS["acceleration"][unit] / FACTORS["acceleration"][unit_of_gravity] > 0.5
+    alike = abs(both) / np.sqrt(own * max((acceleration * acceleration).sum(), 1e-12))
+    # Not stated: one in g beside the other in m/s^2 would go along with it to a tenth, and closely.
+    return along > 0.5 or (alike > 0.6 and abs(along * STANDARD_GRAVITY - 1) < 0.25)
 
 
 def follow_gravity(time, acceleration, rotation):
@@ -191,20 +275,45 @@ def rotation_unit(time, acceleration, rotation, said, where):
     longest = max(stretches(time), key=lambda piece: piece.stop - piece.start)
     time, acceleration, rotation = time[longest], acceleration[longest], rotation[longest]
     scale, agreement, turned = follow_gravity(time, acceleration, rotation)
+    # Over a few seconds noise correlates with noise. Clear: Fisher's z of the correlation, with two independent values
+    # per second (1 Hz wide), beyond 4.5 sigma, and a turn of more than 12 degrees.
+    sigma = np.arctanh(np.clip(agreement, 0, 0.999)) * np.sqrt(2 * (time[-1] - time[0]))
+    clear = sigma > 4.5 and turned > 4 * LEAST_TURN
+    physics = (scale, agreement, clear) if agreement > 0.5 and turned > LEAST_TURN else None
+    found = _by_physics_or_size(time, acceleration, rotation, said, where, physics)
+    factor = FACTORS["rotation"][found.value]
+    rest = at_rest(time, acceleration)
+    bias = float(np.linalg.norm(rotation[rest].mean(axis=0))) * factor if rest.any() else 0.0
+    slow, fast, unclear = TURNS
+    doubt = None
+    if bias > LARGEST_BIAS:
+        doubt = f"it turns by {bias:.2g} rad/s while it lies still, as raw counts of a sensor would"
+    elif not said and np.ptp(rotation) > 2 and (rotation == np.round(rotation)).all():
+        doubt = "all of it is whole numbers, as raw counts of a sensor are"
+    elif physics and turned > 4 * LEAST_TURN and not slow < scale / factor < (fast if clear else unclear):
+        doubt = (
+            f"gravity turns {scale / factor:.2g} times as fast as it says (correlation {agreement:.2f}), so its unit "
+            f"or the clock is wrong"
+        )
+    return Finding("rotation", found.value, doubt, 0.5) if doubt else found
+
+
+def _by_physics_or_size(time, acceleration, rotation, said, where, physics):
+    """The unit of rotation; ``physics`` is scale, agreement, and whether both are clear, or None."""
+    fastest = float(np.abs(rotation).max())
     high_pass = scipy.signal.butter(2, 0.3, "high", fs=(len(time) - 1) / (time[-1] - time[0]), output="sos")
     body = scipy.signal.sosfiltfilt(high_pass, acceleration, axis=0)
     ratio = np.sqrt(rotation.var(axis=0).sum() / max(body.var(axis=0).sum(), 1e-12)) / USUAL_RATIO
     by_size = "rad/s" if ratio < MIDWAY else "deg/s"
     size_fact = f"its size beside the acceleration looks like {by_size}"
     by_physics = None
-    if agreement > 0.5 and turned > LEAST_TURN:
+    if physics:
+        scale, agreement, sure = physics
         by_physics = "rad/s" if scale > 1 / MIDWAY else "deg/s"
-    physics_fact = f"gravity turns in the device as {by_physics} would turn it (correlation {agreement:.2f})"
+        physics_fact = f"gravity turns in the device as {by_physics} would turn it (correlation {agreement:.2f})"
     if said:
-        # Only a clear turn may contradict what somebody wrote, since over a few seconds noise correlates with noise:
-        # Fisher's z of the correlation, with two independent values per second (1 Hz wide), beyond 4.5 sigma.
-        clear = np.arctanh(min(agreement, 0.999)) * np.sqrt(2 * (time[-1] - time[0])) > 4.5
-        if by_physics and by_physics == by_size != said and clear and turned > 4 * LEAST_TURN:
+        # Only a clear turn may contradict what somebody wrote.
+        if by_physics and by_physics == by_size != said and sure:
             raise RecordingError(
                 f"{where}: rotation is said to be in {said}, but {physics_fact}. Correct the header, or give the unit."
             )
