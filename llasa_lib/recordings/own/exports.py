@@ -9,17 +9,15 @@
 - Anything else with sensible header names.
 """
 
-import lzma
 import re
 import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from llasa_lib.errors import LlasaError, RecordingError
-from llasa_lib.recordings.archives import Archive
+from llasa_lib.errors import DataError, RecordingError
+from llasa_lib.recordings import archives
 from llasa_lib.recordings.own import tables, units
 from llasa_lib.recordings.recording import find_gaps
 
@@ -31,8 +29,6 @@ FILES = {
     "acceleration": r"acc",
     "rotation": r"gyro|rotationrate",
 }
-# What the four ways to compress a member raise when it is not whole.
-DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError)
 WORN = r"wrist|watch|headphone"  # Sensor Logger: another device beside the phone
 MOST_MISSING = 0.05  # of the rows; more is no accident
 LONGEST_STEP_BACK = 1.0  # s; more is a second recording, not a late sample
@@ -93,24 +89,27 @@ def open_export(path):
     RecordingError
         If there is no such file, or it is an Excel workbook or a damaged zip.
     """
+    try:
+        return _contents(path)
+    except DataError as error:
+        raise RecordingError(str(error)) from error
+
+
+def _contents(path):
     if path.is_dir():
         # Only this folder, not what lies below: somebody's whole disk is no recording.
-        return {shown(file.name): file.read_bytes() for file in sorted(path.iterdir()) if _is_text(file.name)}
+        inside = [file for file in sorted(path.iterdir()) if _is_text(file.name) and file.is_file()]
+        return {shown(file.name): archives.read_file(file) for file in inside}
     if not path.is_file():
         raise RecordingError(f"{path}: there is no such file. Check the name and the folder.")
     if not zipfile.is_zipfile(path):
         if path.suffix.lower() in (".zip", ".xlsx"):
             raise RecordingError(f"{path}: the zip is damaged or was cut short. Export or copy it again.")
-        return {shown(path.name): path.read_bytes()}
-    try:
-        with Archive(path) as archive:
-            if any(name.startswith("xl/") for name in archive.names):
-                raise RecordingError(f"{path}: this is an Excel workbook. Export the recording as CSV.")
-            return {shown(name): _content(archive, name) for name in archive.names if _is_text(name)}
-    except LlasaError:  # some are ValueErrors too
-        raise
-    except DAMAGED as error:
-        raise RecordingError(f"{path}: the zip is damaged ({error}). Export or copy it again.") from None
+        return {shown(path.name): archives.read_file(path)}
+    with archives.Archive(path) as archive:
+        if any(name.startswith("xl/") for name in archive.names):
+            raise RecordingError(f"{path}: this is an Excel workbook. Export the recording as CSV.")
+        return {shown(name): archive.open(name).read() for name in archive.names if _is_text(name)}
 
 
 def _is_text(name):
@@ -120,11 +119,6 @@ def _is_text(name):
 def shown(name):
     """A file's name as it can be printed and saved: bytes that are not UTF-8 are escaped."""
     return str(name).encode("utf-8", "backslashreplace").decode()
-
-
-def _content(archive, name):
-    with archive.open(name) as file:
-        return file.read()
 
 
 def read_streams(path, files, time_said, notes):
