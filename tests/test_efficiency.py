@@ -378,7 +378,7 @@ def test_a_mistake_in_a_variant_is_named_with_the_variant_when_the_profile_is_re
 
 @pytest.mark.parametrize("name", ["a/b", "..", "'a\\b'", "' '", "'15 % turned?'"])
 def test_a_variant_needs_a_name_that_a_file_may_have(tmp_path, name):
-    assert "needs a name that a file may have" in refused(tmp_path, "chosen: {}", f"{name}: {{}}")
+    assert "is no name that a file may have" in refused(tmp_path, "chosen: {}", f"{name}: {{}}")
 
 
 @pytest.mark.parametrize(

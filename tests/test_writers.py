@@ -737,7 +737,7 @@ def smollm2(tmp_path_factory):
     """SmolLM2-135M behind ``transformers serve``: gives address and model name."""
     folder = tmp_path_factory.mktemp("smollm2")
     for part in ("model", "tokenizer"):
-        for file in Path(language_models._from_package(part)).iterdir():
+        for file in Path(language_models._from_package(part)).glob("[!.]*"):
             (folder / file.name).symlink_to(file)
     with serving.running(serving.Model) as free:
         port = free.server_port
