@@ -135,7 +135,8 @@ def _with_adapter(model, folder):
             f"The adapter in {os.fspath(folder)} belongs to a model of other sizes than {model.name_or_path}. "
             "Train it again with: llasa tune"
         ) from error
-    missing = sorted(get_peft_model_state_dict(tuned).keys() - given)
+    # Not by itself: to find out whether words were added, peft would ask the hub for the base's folder.
+    missing = sorted(get_peft_model_state_dict(tuned, save_embedding_layers=False).keys() - given)
     if missing:
         raise ValueError(f"no weights for {missing[0]}")
     _check_finite(tuned)
