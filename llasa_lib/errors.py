@@ -5,6 +5,11 @@ the library and keeps its traceback. A message says what is wrong, where, and wh
 """
 
 
+def first_line(error):
+    """What another library's error says, without its further lines; the error's kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class LlasaError(Exception):
     """Base of all errors that a reader can cause and mend."""
 

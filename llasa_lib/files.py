@@ -15,7 +15,7 @@ import shutil
 import uuid
 from pathlib import Path
 
-from .errors import ArtifactError
+from .errors import ArtifactError, first_line
 
 PACKAGE = Path(__file__).resolve().parent
 MARKER = ".llasa"  # stands in every folder that atomic made
@@ -177,7 +177,7 @@ def read_json(path, shape=object):
         return parse_json(Path(path).read_bytes(), shape)
     except (OSError, ValueError) as error:
         raise ArtifactError(
-            f"{path} cannot be read ({_first_line(error)}). Delete its folder and run the stage again."
+            f"{path} cannot be read ({first_line(error)[:200]}). Delete its folder and run the stage again."
         ) from error
 
 
@@ -199,10 +199,6 @@ def parse_json(text, shape=object):
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return TypeAdapter(shape).validate_python(value)
-
-
-def _first_line(error):
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def write_json(value, path):

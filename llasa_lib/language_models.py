@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from . import files
-from .errors import DataError, ProfileError
+from .errors import DataError, ProfileError, first_line
 
 
 def check_version(found=transformers.__version__):
@@ -202,7 +202,7 @@ def reason(error, folder=None):
     pickles = [] if folder is None else [*Path(folder).glob("*.bin"), *Path(folder).glob("*.pt")]
     if pickles and not list(Path(folder).glob("*.safetensors")):
         return f"{pickles[0].name} is a pickle, which can run programs; weights are read from safetensors"
-    return said.splitlines()[0][:300] if said else type(error).__name__
+    return first_line(error)[:300]
 
 
 def not_finite(model):

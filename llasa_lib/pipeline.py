@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from threadpoolctl import ThreadpoolController
 
 from . import files, processes, profiles, provenance
-from .errors import ArtifactError
+from .errors import ArtifactError, first_line
 
 
 class Stage(NamedTuple):
@@ -283,7 +283,7 @@ def _loaded(load, folder):
     try:
         return load(folder)
     except (OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ArtifactError(
             f"{folder} holds a broken file ({reason}). Delete the folder and run the stage again."
         ) from error

@@ -34,7 +34,7 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from . import files, language_models, processes
-from .errors import ArtifactError, ModelError, ProfileError
+from .errors import ArtifactError, ModelError, ProfileError, first_line
 
 TRAINABLE, OPTIMIZER, STATE = "trainable.safetensors", "optimizer.safetensors", "state.json"
 
@@ -317,7 +317,7 @@ def _save(folder, state, model, optimizer, scaler, device):
                 (temporary / STATE).write_text(json.dumps(state), encoding="utf-8")
         except (OSError, RuntimeError, SafetensorError) as error:
             raise ArtifactError(
-                f"{path} could not be written ({str(error).splitlines()[0]}). Is the disk full? "
+                f"{path} could not be written ({first_line(error)}). Is the disk full? "
                 "The last good checkpoint is kept: free some space and run the stage again."
             ) from error
         for old in folder.glob("checkpoint-*"):

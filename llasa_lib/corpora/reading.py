@@ -12,7 +12,7 @@ from datasets import Dataset, Features, Value
 
 from llasa_lib.corpora import answers
 from llasa_lib.corpora.answers import first
-from llasa_lib.errors import DataError
+from llasa_lib.errors import DataError, first_line
 
 PUBLISHED = {"sensorcaps": "BASH-Lab/SensorCaps", "opensqa": "BASH-Lab/OpenSQA"}
 COLUMNS = ("question", "answer", "kind", "caption", "narration", "activity", "source", "line", "window")
@@ -286,7 +286,7 @@ def load(name):
     try:
         folder = snapshot_download(where, repo_type="dataset", allow_patterns=["*.json", "*.jsonl", "*.parquet"])
     except (OSError, HfHubHTTPError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise DataError(
             f"{where} could not be fetched from the Hugging Face hub ({reason}). Check the connection, "
             "or download it elsewhere and give the file to corpora.read_chat."

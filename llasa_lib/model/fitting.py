@@ -2,7 +2,7 @@
 
 import torch
 
-from llasa_lib.errors import ModelError
+from llasa_lib.errors import ModelError, first_line
 
 ADVICE = "Choose a decoder such as SmolLM2, Llama, Qwen, Mistral or Gemma."
 
@@ -62,7 +62,7 @@ def check_fit(language_model, model, shapes):
         what, advice = family, ADVICE
         if quantized:
             what, advice = f"{family}, quantized,", f"Try it with quantize: false. {ADVICE}"
-        raise ModelError(f"{what} cannot read sensor tokens ({str(error).splitlines()[0]}). {advice}") from error
+        raise ModelError(f"{what} cannot read sensor tokens ({first_line(error)}). {advice}") from error
     size, step = own.abs().max(), torch.finfo(own.dtype).eps
     # The same operations in the same order; with a cache, sums are taken in another order.
     same = (own - ours).abs().max() <= 16 * step * size and (own[:, -1:] - cached).abs().max() <= step**0.5 * size

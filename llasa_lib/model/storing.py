@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from llasa_lib import files, language_models
-from llasa_lib.errors import ArtifactError, ModelError
+from llasa_lib.errors import ArtifactError, ModelError, first_line
 from llasa_lib.model import bases
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
@@ -32,7 +32,7 @@ def save(model, processor, folder):
             bases.note(model, temporary)
         except (OSError, SafetensorError) as error:
             raise ArtifactError(
-                f"The model could not be written to {os.fspath(folder)} ({str(error).splitlines()[0]}). "
+                f"The model could not be written to {os.fspath(folder)} ({first_line(error)}). "
                 "Free some space and run the stage again."
             ) from error
         _check_whole(Path(temporary), folder)

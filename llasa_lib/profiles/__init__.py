@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..errors import ProfileError
+from ..errors import ProfileError, first_line
 
 FOLDER = Path(__file__).resolve().parent
 Share = Field(ge=0.0, le=1.0)
@@ -354,7 +354,7 @@ def load(name=None):
         raise ProfileError(f"Profile {path.name}: {_first_mistake(error)}. Remove or mend this entry.") from error
     # A date that no calendar has, and bytes that are no text, are ValueErrors.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ProfileError(f"{path.name} is not valid YAML: {str(error).splitlines()[0]}. Mend the file.") from error
+        raise ProfileError(f"{path.name} is not valid YAML: {first_line(error)}. Mend the file.") from error
 
 
 def _first_mistake(error):

