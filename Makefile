@@ -54,8 +54,9 @@ $(QUANTIZED): | $(STAMP)
 	$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --target $(VENV)/quantized -r requirements-quantized.txt
 	@touch $@
 
+# The files in the order of tests/conftest.py: by itself, xdist leaves those of few tests for the end, also long ones.
 unit: $(STAMP) $(QUANTIZED)
-	LLASA_SMOKE_HOME="$(CURDIR)" OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests
+	LLASA_SMOKE_HOME="$(CURDIR)" OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered tests
 
 notebooks: $(STAMP)
 	OMP_NUM_THREADS=1 LLASA_PROFILE=smoke $(RUN) -m pytest -n $(WORKERS) --nbmake --nbmake-timeout=300 --durations=10 book/*.ipynb

@@ -14,6 +14,16 @@ os.environ.setdefault("LLASA_PRECISION", "float32")
 
 PATIENCE = 180  # seconds until the alarm rings
 
+# Tests of one file stay in one process: the long files begin, so that no process is left alone with one in the end.
+LONG = ("efficiency", "architectures", "distributed", "model_bad_input", "interrupted", "writers", "quantized")
+LONG += ("pipeline", "verification", "strangers", "questions", "captions", "repository", "variants", "corpora")
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first."""
+    place = {f"test_{name}.py": n for n, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
 
 @pytest.fixture(scope="session")
 def hapt_recordings():
