@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,11 @@ def _is_model(folder):
 
 
 def note(model, folder):
-    """Beside a saved adapter, write which model it belongs to and where that lies from there, if it is in a folder."""
+    """Beside a saved adapter, write which model it belongs to and where that lies from there, if it is in a folder.
+
+    The model's configuration as well: Transformers then asks our own class, which knows how to :func:`find` the rest,
+    and does not look for the base from wherever the program runs.
+    """
     for adapter in getattr(model, "peft_config", {}).values():
         base = adapter.base_model_name_or_path
         if base and _is_model(base):
@@ -57,6 +62,7 @@ def note(model, folder):
             saved = files.read_json(path, dict)
             saved["base_model_name_or_path"] = Path(os.path.relpath(base, folder)).as_posix()
             path.write_text(json.dumps(saved, indent=2, sort_keys=True), encoding="utf-8")
+            shutil.copyfile(Path(base) / "config.json", Path(folder) / "config.json")
             (Path(folder) / NOTE).write_text(json.dumps({"fingerprint": fingerprint(base)}), encoding="utf-8")
 
 
