@@ -1,13 +1,11 @@
 """Sixty kills, and what is left of the pipeline: make kills.
 
-All stages of the smoke profile are made by processes that are killed (SIGKILL) at random moments, one after the other;
-each goes on where the last one stopped. What they have made in the end has to be, file by file, what a process makes
-that nobody kills. ``python scripts/kills.py 60 17`` is 60 kills under seed 17.
+The smoke profile is made by processes that are killed (SIGKILL) at random moments; each goes on where the last stopped.
+In the end every file has to be what a process makes that nobody kills. ``kills.py 60 17``: 60 kills under seed 17.
 """
 
 import collections
 import hashlib
-import json
 import os
 import random
 import re
@@ -16,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from llasa_lib import stages  # noqa: F401 - what makes a stage, imported once for all processes
@@ -26,8 +25,7 @@ LONGEST = 8.0  # s until a kill; longer than any stage takes between two of its 
 
 def attempt(home, seconds=None):
     """Make what is missing in a process that is killed after so many seconds; the stage it was at, None at the end."""
-    log = home / "log.txt"
-    child = os.fork()
+    log, child = home / "log.txt", os.fork()
     if not child:
         os.setsid()
         os.environ["LLASA_HOME"] = str(home)
@@ -36,15 +34,17 @@ def attempt(home, seconds=None):
         try:
             Pipeline("smoke").run()
             os._exit(0)
-        finally:
-            os._exit(1)
-    end = time.monotonic() + (seconds or 3600)
-    while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+    end, ended = time.monotonic() + (seconds or 3600), (0, 0)
+    while not ended[0] and time.monotonic() < end:
         time.sleep(0.002)
+        ended = os.waitpid(child, os.WNOHANG)
     if not ended[0]:
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    elif ended[1]:
+    if ended[1]:
         sys.exit(f"A process failed by itself:\n{log.read_text()[-3000:]}")
     made = re.findall(r"llasa: making (\S+)", log.read_text(errors="replace"))
     return None if ended[0] else made[-1] if made else "before the first"
@@ -53,20 +53,18 @@ def attempt(home, seconds=None):
 def made(home):
     """{file: digest} of all artifacts; without how long anything took."""
     untimed = lambda path: re.sub(rb'"(seconds[^"]*|content)": [^,}\n]+', b"", path.read_bytes())
-    paths = (path for path in (home / "artifacts" / "smoke").rglob("*") if path.is_file())
-    return {str(path.relative_to(home)): hashlib.sha256(untimed(path)).hexdigest() for path in sorted(paths)}
+    paths = sorted(path for path in (home / "artifacts" / "smoke").rglob("*") if path.is_file())
+    return {str(path.relative_to(home)): hashlib.sha256(untimed(path)).hexdigest() for path in paths}
 
 
-def main(kills=60, seed=None):
+def main(kills=60, seed=random.randrange(10**6)):
     """Kill and go on, as many chains of processes as it takes; exit status 1 if one ends with other files."""
-    seed = random.randrange(10**6) if seed is None else seed
     rng, reached, wrong = random.Random(seed), collections.Counter(), []
     print(f"{kills} kills, seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         whole, chain = Path(folder, "whole"), Path(folder, "chain")
         whole.mkdir()
-        attempt(whole)
-        expected = made(whole)
+        expected = attempt(whole) or made(whole)
         while reached.total() < kills:
             shutil.rmtree(chain, ignore_errors=True)
             chain.mkdir()
@@ -74,7 +72,7 @@ def main(kills=60, seed=None):
                 reached[at] += 1
             found = made(chain)
             wrong += sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-            print(f"{reached.total()} kills, {len(wrong)} files differ: {json.dumps(reached)}", flush=True)
+            print(f"{reached.total()} kills, {len(wrong)} files differ: {dict(reached)}", flush=True)
     print("\n".join(wrong) or f"all {len(expected)} files are those of a process that nobody killed")
     return bool(wrong)
 
