@@ -57,9 +57,10 @@ def made(home):
     return {str(path.relative_to(home)): hashlib.sha256(untimed(path)).hexdigest() for path in paths}
 
 
-def main(kills=60, seed=random.randrange(10**6)):
+def main(kills=60, seed=None):
     """Kill and go on, as many chains of processes as it takes; exit status 1 if one ends with other files."""
-    rng, reached, wrong = random.Random(seed), collections.Counter(), []
+    seed, reached, wrong = seed or random.randrange(10**6), collections.Counter(), []
+    rng = random.Random(seed)
     print(f"{kills} kills, seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         whole, chain = Path(folder, "whole"), Path(folder, "chain")
