@@ -20,7 +20,7 @@ from pathlib import Path
 from llasa_lib import stages  # noqa: F401 - what makes a stage, imported once for all processes
 from llasa_lib.pipeline import Pipeline
 
-LONGEST = 8.0  # s until a kill; longer than any stage takes between two of its checkpoints
+LONGEST = 0.3  # of the time of the whole, until a kill; what no kill leaves a beginning of must fit in
 
 
 def attempt(home, seconds=None):
@@ -65,12 +65,16 @@ def main(kills=60, seed=None):
     with tempfile.TemporaryDirectory() as folder:
         whole, chain = Path(folder, "whole"), Path(folder, "chain")
         whole.mkdir()
+        Pipeline("smoke").key("evaluate")  # the code is read once for all
+        begun = time.monotonic()
         expected = attempt(whole) or made(whole)
+        longest = LONGEST * (time.monotonic() - begun)
         while reached.total() < kills:
             shutil.rmtree(chain, ignore_errors=True)
             chain.mkdir()
-            while at := attempt(chain, rng.uniform(0, LONGEST) if reached.total() < kills else None):
+            while at := attempt(chain, rng.uniform(0, longest) if reached.total() < kills else None):
                 reached[at] += 1
+                print(at, end=" ", flush=True)
             found = made(chain)
             wrong += sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
             print(f"{reached.total()} kills, {len(wrong)} files differ: {dict(reached)}", flush=True)
