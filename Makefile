@@ -8,6 +8,7 @@
 #   make readme   write the results of the last run into README.md
 #   make bench    measure what each stage costs on this machine
 #   make fuzz     ten thousand damaged files, each refused in a sentence
+#   make kills    the pipeline killed at sixty random moments, and whole in the end
 #   make lock     resolve requirements.lock anew
 #   make clean    remove what is built; make distclean also .venv and artifacts
 #
@@ -24,11 +25,11 @@ RUN := $(BIN)/python
 # One stamp per content of the files that say what is installed: a changed file, or a set-up cut short, sets up again.
 STAMP := $(VENV)/.set-up-$(shell cat requirements.lock requirements-payloads.txt pyproject.toml scripts/setup.sh | cksum | tr ' ' '-')
 
-.PHONY: book test unit notebooks lint format readme bench fuzz serve setup lock clean distclean help
+.PHONY: book test unit notebooks lint format readme bench fuzz kills serve setup lock clean distclean help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,16s/^# \{0,1\}//p' Makefile
+	@sed -n '3,17s/^# \{0,1\}//p' Makefile
 
 setup: $(STAMP)
 
@@ -82,6 +83,9 @@ bench: $(STAMP)
 
 fuzz: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) scripts/fuzz.py
+
+kills: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) scripts/kills.py
 
 serve: $(STAMP)
 	@test -s _build/html/index.html || { echo "There is no book yet. Type: make book"; exit 2; }
