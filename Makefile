@@ -57,8 +57,9 @@ $(QUANTIZED): | $(STAMP)
 	$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --target $(VENV)/quantized -r requirements-quantized.txt
 	@touch $@
 
+# The files in the order of tests/conftest.py: by itself, xdist leaves those of few tests for the end, also long ones.
 unit: $(STAMP) $(QUANTIZED)
-	LLASA_SMOKE_HOME="$(CURDIR)" OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered tests
+	LLASA_SMOKE_HOME="$(CURDIR)" OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered tests
 
 # Laid over .venv, so that torch is there once.
 VERSIONS := generation idioms processor plain_text imu_pipeline

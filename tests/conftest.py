@@ -2,6 +2,7 @@
 
 import copy
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -10,6 +11,18 @@ import pytest
 
 # A training must come out the same on any CPU; some would take bfloat16.
 os.environ.setdefault("LLASA_PRECISION", "float32")
+
+PATIENCE = 180  # seconds until the alarm rings
+
+# Tests of one file stay in one process: the long files begin, so that no process is left alone with one in the end.
+LONG = ("efficiency", "architectures", "distributed", "model_bad_input", "interrupted", "writers", "quantized")
+LONG += ("pipeline", "verification", "strangers", "questions", "captions", "repository", "variants", "corpora")
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first."""
+    place = {f"test_{name}.py": n for n, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +42,34 @@ def hapt_windows(hapt_recordings):
 
 
 @pytest.fixture(scope="session")
-def tiny_llasa(hapt_windows):
-    """A whole model of 1.7 M random weights, and its processor: copy what a test changes (``llasa``, ``processor``)."""
+def small_words(tmp_path_factory):
+    """A folder with the model ``tiny`` and SmolLM2's tokenizer, both of its first 8,192 words.
+
+    What a test reads, copies and saves is a sixth, and answers are scored in as much less time.
+    """
+    import json
+
+    from llasa_lib import language_models
+
+    folder, words = tmp_path_factory.mktemp("small_words"), 8192
+    llama, tokenizer = language_models.load("tiny", chat="chatml")
+    llama.resize_token_embeddings(words)
+    llama.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer.json"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    known = whole["model"]["vocab"] = {word: n for word, n in whole["model"]["vocab"].items() if n < words}
+    whole["model"]["merges"] = [pair for pair in whole["model"]["merges"] if "".join(pair) in known]
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llasa(hapt_windows, small_words):
+    """A whole model of random weights, and its processor: copy what a test changes (``llasa``, ``processor``)."""
     from llasa_lib import encoder, model, profiles, signals
 
-    language_model = profiles.LanguageModel(name="tiny", chat="chatml")
+    language_model = profiles.LanguageModel(name=str(small_words), chat="chatml")
     limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig()).eval()
     llasa, processor = model.build(limu_bert, signals.to_array(hapt_windows), language_model, 24, 4, True, seed=0)
     return llasa.eval(), processor
@@ -110,8 +146,8 @@ def small_home(smoke_folder, tmp_path_factory):
     made.pretrain(), made.caption(), language_models.load_tokenizer("tiny")
     values = yaml.safe_load((profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8"))
     rows = len(made.caption()["train"]) * (1 + values["caption"]["copies"])
-    for stage, batches in (("align", 9), ("tune", 9)):
-        values[stage]["epochs"] = (batches * values[stage]["batch_size"] + 1) / rows
+    for stage in ("align", "tune"):
+        values[stage] |= {"batch_size": 4, "epochs": (9 * 4 + 1) / rows}
 
     def make(home=None):
         home = home or tmp_path_factory.mktemp("small")
@@ -148,6 +184,25 @@ def smoke_run(smoke_home):
     from llasa_lib.pipeline import Pipeline
 
     return Pipeline("smoke", folder=smoke_home / "artifacts" / "smoke")
+
+
+@pytest.fixture
+def alarm():
+    """Ends a test that would never end, as on a pattern that explodes: a guard against hours, no measurement.
+
+    Without SIGALRM, as on Windows, the test is done without it.
+    """
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    ring = lambda *args: pytest.fail(f"not at an end after {PATIENCE} s, on any machine too long")
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

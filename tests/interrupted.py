@@ -12,6 +12,9 @@ import signal
 import sys
 import threading
 
+import peft  # noqa: F401 - else each fork would import it
+import transformers.optimization  # noqa: F401
+
 from llasa_lib import stages, training  # noqa: F401 - stages imports what makes one
 from llasa_lib.pipeline import Pipeline
 

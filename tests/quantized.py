@@ -17,12 +17,9 @@ PROBE = "bitsandbytes.nn.modules.has_avx512bf16"
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory):
+def text(small_words):
     """A profile's language model: a small Llama in a folder, to be read in four bits."""
-    folder = tmp_path_factory.mktemp("llama")
-    for part in language_models.load("tiny"):
-        part.save_pretrained(folder)
-    return SMOKE.language_model.model_copy(update={"name": str(folder), "quantize": True})
+    return SMOKE.language_model.model_copy(update={"name": str(small_words), "quantize": True})
 
 
 def build(text, corpus):

@@ -48,8 +48,8 @@ GREEDY = {"max_new_tokens": 6, "do_sample": False}
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    return language_models.load_tokenizer("tiny", chat="chatml")
+def tokenizer(small_words):
+    return language_models.load_tokenizer(str(small_words), chat="chatml")
 
 
 @pytest.fixture(scope="module")

@@ -346,16 +346,6 @@ def test_an_activity_of_no_or_too_many_words_is_refused():
     assert issubclass(ModelError, LlasaError)
 
 
-def test_two_thousand_windows_are_measured_and_described_in_seconds(hapt_windows):
-    import time
-
-    imu = np.resize(signals.to_array(hapt_windows), (2000, 120, 6))
-    start = time.perf_counter()
-    for n, facts in enumerate(captions.measure_all(imu)):
-        captions.describe(facts, "walking", n)
-    assert time.perf_counter() - start < 20
-
-
 def test_one_process_and_two_write_the_same_corpus(hapt_windows):
     few = hapt_windows.select(range(61))
     one, two = (questions.make_corpus(few, processes) for processes in (1, 2))

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 
 import damage
 import numpy as np
@@ -321,11 +320,9 @@ ODD += ["1e5", "Narration\n", "array(", "[[1, 2], ", "Answer", "#", "-"]
 
 
 @pytest.mark.parametrize("piece", ODD)
-def test_no_text_makes_the_reading_slow(piece):
+def test_no_text_makes_the_reading_explode(piece, alarm):
     text = piece * ((300_000 if piece == "{" else 60_000) // len(piece))
-    started = time.process_time()
     corpora.read_chat([chat(text, text), chat(f"activity {text}", f"Q: {text}"), chat("Write 3 questions.", text)])
-    assert time.process_time() - started < 5, "an exploding pattern takes minutes or hours"
 
 
 def test_a_line_too_long_for_a_chat_is_passed_over(tmp_path, monkeypatch):

@@ -31,8 +31,8 @@ def imu(hapt_windows):
     return array[[int(np.flatnonzero(activity == name)[0]) for name in sorted(set(activity))]]
 
 
-def parts(steps_per_token, summary_tokens):
-    text_model, tokenizer = language_models.load("tiny", chat="chatml")
+def parts(small_words, steps_per_token, summary_tokens):
+    text_model, tokenizer = language_models.load(str(small_words), chat="chatml")
     made = LlasaProcessor(model.ImuFeatureExtractor(), tokenizer)
     limu_bert = LimuBertModel(LimuBertConfig())
     return LlasaForConditionalGeneration.from_parts(limu_bert, text_model, made, steps_per_token, summary_tokens), made
@@ -251,8 +251,8 @@ def test_the_published_projector_has_its_published_size():
 
 
 @pytest.mark.parametrize(("steps", "summary", "tokens"), [(1, 0, 120), (8, 0, 15), (24, 4, 9), (0, 4, 4)])
-def test_tokens_per_window_follow_from_the_configuration(imu, steps, summary, tokens):
-    llasa, processor = parts(steps, summary)
+def test_tokens_per_window_follow_from_the_configuration(small_words, imu, steps, summary, tokens):
+    llasa, processor = parts(small_words, steps, summary)
     inputs = processor(imu=imu[:2], text=QUESTION)
     output = llasa(**inputs)
     assert llasa.config.tokens_per_window == processor.tokens_per_window == tokens
@@ -397,8 +397,8 @@ def test_sensor_tokens_without_their_windows_are_counted_in_the_error(tiny_llasa
         llasa(**inputs)
 
 
-def test_the_same_seed_builds_the_same_model_whatever_was_drawn_before(hapt_windows, tiny_llasa):
-    imu, language_model = signals.to_array(hapt_windows), profiles.LanguageModel(name="tiny", chat="chatml")
+def test_the_same_seed_builds_the_same_model_whatever_was_drawn_before(hapt_windows, tiny_llasa, small_words):
+    imu, language_model = signals.to_array(hapt_windows), profiles.LanguageModel(name=str(small_words), chat="chatml")
     limu_bert = tiny_llasa[0].model.encoder
     torch.manual_seed(1)
     again, _ = model.build(limu_bert, imu, language_model, 24, 4, True, seed=0)

@@ -106,8 +106,9 @@ def test_what_lies_in_the_cache_counts_as_context(tiny_llasa, imu):
 @pytest.mark.parametrize("adapted", [False, True])
 def test_generation_stops_before_it_would_run_past_the_context(llasa, tiny_llasa, imu, adapted):
     asked = tuning.add_adapter(llasa, TUNE).eval() if adapted else llasa
-    inputs = tiny_llasa[1](imu=imu[:1], text=QUESTION)
+    inputs = tiny_llasa[1](imu=imu[:1], text="walk " * 450)
     length = inputs["input_ids"].shape[1]
+    assert length < 500
     with pytest.raises(ModelError, match=rf"prompt is {length} tokens.*Use max_new_tokens={512 - length} or less"):
         asked.generate(**inputs, max_new_tokens=512 - length + 1)
     with pytest.raises(ModelError, match=r"context holds 512"):
@@ -200,8 +201,8 @@ def test_an_adapter_whose_base_was_made_anew_is_refused(copied):
         model.load(copied / "tune")
 
 
-def test_an_adapter_of_a_model_of_other_sizes_is_refused(copied, hapt_windows, tiny_llasa):
-    language_model = profiles.LanguageModel(name="tiny", chat="chatml")
+def test_an_adapter_of_a_model_of_other_sizes_is_refused(copied, hapt_windows, tiny_llasa, small_words):
+    language_model = profiles.LanguageModel(name=str(small_words), chat="chatml")
     limu_bert, windows = tiny_llasa[0].model.encoder, signals.to_array(hapt_windows)
     wider = model.build(limu_bert, windows, language_model, 40, 6, True, seed=0)  # as many tokens, other projector
     model.save(*wider, copied / "align")
@@ -261,7 +262,7 @@ def test_a_file_cut_short_is_refused_in_one_sentence(copied, name, share):
 @pytest.mark.parametrize("damage", ["cut", "missing", "forgotten"])
 def test_a_shard_that_is_not_whole_is_refused(tiny_llasa, tmp_path, damage):
     llasa, processor = tiny_llasa
-    llasa.save_pretrained(tmp_path, max_shard_size="3MB")
+    llasa.save_pretrained(tmp_path, max_shard_size="1MB")
     processor.save_pretrained(tmp_path)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 1
@@ -285,7 +286,7 @@ def test_a_shard_that_is_not_whole_is_refused(tiny_llasa, tmp_path, damage):
     ("name", "key", "value", "message"),
     [
         ("processor_config.json", "tokens_per_window", 4, "the processor makes 4 tokens of a window, the model 9"),
-        ("config.json", "imu_token_id", 7, "<imu> is token 49152, the model looks for 7"),
+        ("config.json", "imu_token_id", 7, "<imu> is token 8192, the model looks for 7"),
     ],
 )
 def test_a_processor_of_another_model_is_refused(copied, name, key, value, message):
@@ -295,32 +296,31 @@ def test_a_processor_of_another_model_is_refused(copied, name, key, value, messa
         model.load(copied / "align")
 
 
-def test_a_tokenizer_without_the_placeholder_is_given_it_again_or_refused(copied, tmp_path):
-    language_models.load_tokenizer("tiny", chat="chatml").save_pretrained(copied / "align")
+def test_a_tokenizer_without_the_placeholder_is_given_it_again_or_refused(copied, small_words):
+    language_models.load_tokenizer(str(small_words), chat="chatml").save_pretrained(copied / "align")
     _, processor = model.load(copied / "align")
-    assert processor.imu_token_id == 49152, "the placeholder is the first added token, so it gets its number again"
-    longer = language_models.load_tokenizer("tiny", chat="chatml")
+    assert processor.imu_token_id == 8192, "the placeholder is the first added token, so it gets its number again"
+    longer = language_models.load_tokenizer(str(small_words), chat="chatml")
     longer.add_tokens(["<another>"])
     longer.save_pretrained(copied / "align")
-    with pytest.raises(ModelError, match="<imu> is token 49153, the model looks for 49152"):
+    with pytest.raises(ModelError, match="<imu> is token 8193, the model looks for 8192"):
         model.load(copied / "align")
 
 
 # --- weights and programs of others -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
-    "part",
-    [
-        "align/model.safetensors: projector.*weight",
-        "align/model.safetensors: projector.*bias",
-        "align/model.safetensors: model.encoder.*weight",
-        "align/model.safetensors: embed_tokens|lm_head",
-        "align/model.safetensors: language_model.norm",
-        "tune/adapter_model.safetensors: lora_A",
-        "tune/adapter_model.safetensors: lora_B",
-        "tune/adapter_model.safetensors: projector",
+    ("part", "value"),
+    [  # each part, and in model and adapter each value
+        ("align/model.safetensors: projector.*weight", np.nan),
+        ("align/model.safetensors: projector.*bias", np.inf),
+        ("align/model.safetensors: model.encoder.*weight", -np.inf),
+        ("align/model.safetensors: embed_tokens|lm_head", np.nan),
+        ("align/model.safetensors: language_model.norm", np.inf),
+        ("tune/adapter_model.safetensors: lora_A", np.nan),
+        ("tune/adapter_model.safetensors: lora_B", np.inf),
+        ("tune/adapter_model.safetensors: projector", -np.inf),
     ],
 )
 def test_a_weight_that_is_no_number_is_refused_by_its_name(copied, part, value):

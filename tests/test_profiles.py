@@ -96,6 +96,13 @@ def test_what_is_no_yaml_is_refused_in_a_sentence(tmp_path, text):
         profiles.load(path)
 
 
+@pytest.mark.parametrize("piece", ["[", "{a: ", "[{a: "])
+def test_brackets_without_end_are_counted_before_they_cost_anything(tmp_path, piece):
+    path = tmp_path / "own.yaml"
+    path.write_text(piece * 5000)
+    assert "more than 20 brackets" in refusal(path)
+
+
 def test_a_reader_may_give_a_file(tmp_path):
     path = written(tmp_path, lambda values: values.update(name="mine", seed=7))
     assert (profiles.load(path).name, profiles.load(str(path)).seed) == ("mine", 7)

@@ -11,8 +11,8 @@ KINDS = ["linear", "mlp2x_gelu", "pool", "resampler"]
 QUESTION = "What is the person doing?"
 
 
-def build(kind, steps_per_token=24):
-    text_model, tokenizer = language_models.load("tiny", chat="chatml")
+def build(small_words, kind, steps_per_token=24):
+    text_model, tokenizer = language_models.load(str(small_words), chat="chatml")
     processor = LlasaProcessor(model.ImuFeatureExtractor(), tokenizer)
     llasa = LlasaForConditionalGeneration.from_parts(
         LimuBertModel(LimuBertConfig()), text_model, processor, steps_per_token, summary_tokens=1, projector=kind
@@ -82,8 +82,8 @@ def test_an_unknown_projector_is_refused_by_name():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_model_comes_back_bit_for_bit(kind, imu, tmp_path):
-    llasa, processor = build(kind)
+def test_a_saved_model_comes_back_bit_for_bit(small_words, kind, imu, tmp_path):
+    llasa, processor = build(small_words, kind)
     inputs = processor(imu=imu, text=QUESTION)
     model.save(llasa, processor, tmp_path / "saved")
     again, processor_again = model.load(tmp_path / "saved", dtype=torch.float32)
@@ -95,7 +95,7 @@ def test_a_saved_model_comes_back_bit_for_bit(kind, imu, tmp_path):
         assert torch.equal(llasa(**inputs).logits, again(**processor_again(imu=imu, text=QUESTION)).logits)
 
 
-def test_the_queries_of_a_fresh_resampler_differ():
-    fresh = build("resampler")[0].model.projector.resampler
+def test_the_queries_of_a_fresh_resampler_differ(small_words):
+    fresh = build(small_words, "resampler")[0].model.projector.resampler
     assert fresh.queries.std() > 0.5
     assert fresh.positions.std() > 0.5

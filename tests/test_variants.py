@@ -455,11 +455,11 @@ def test_masks_and_turns_follow_torchs_generator_alone(values):
 
 # --- pretraining ----------------------------------------------------------------------------------
 
-EIGHTY = SMOKE.model_copy(update={"epochs": 5, "batch_size": 8, "max_turn": 30.0, "mask_zero_probability": 0.8})
+EIGHTY = SMOKE.model_copy(update={"epochs": 5, "batch_size": 4, "max_turn": 30.0, "mask_zero_probability": 0.8})
 
 
 def pretrain(folder, windows, kill_at=None):
-    """80 steps on 128 windows; the process kills itself before step ``kill_at``."""
+    """80 steps on 64 windows; the process kills itself before step ``kill_at``."""
     if kill_at is not None:
         forward, steps = encoder.LimuBertForPreTraining.forward, itertools.count()
 
@@ -474,7 +474,7 @@ def pretrain(folder, windows, kill_at=None):
 
 
 def test_a_killed_pretraining_goes_on_and_ends_with_the_same_weights(imu, tmp_path):
-    np.save(tmp_path / "windows.npy", imu[:128])
+    np.save(tmp_path / "windows.npy", imu[:64])
     step = random.SystemRandom().randint(51, 79)
     code = "import sys, test_variants as t; t.pretrain(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
     arguments = [str(tmp_path / "work"), str(tmp_path / "windows.npy"), str(step)]

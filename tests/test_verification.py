@@ -2,7 +2,6 @@
 
 import random
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,7 +86,7 @@ def real(hapt_windows):
 
 def test_every_checkable_claim_of_our_own_text_is_supported(real):
     claims = 0
-    for n, (window, facts, activity) in enumerate(real):
+    for n, (window, facts, activity) in enumerate(real[::2]):
         caption = captions.describe(facts, activity, n)
         texts = [caption.text, caption.narration, captions.describe(facts, None, n).text]
         texts += [pair.answer for pair in questions.make(facts, activity, n)]
@@ -95,7 +94,7 @@ def test_every_checkable_claim_of_our_own_text_is_supported(real):
             found = [claim for claim in verification.verify(text, window) if claim.holds is not None]
             assert [claim for claim in found if not claim.holds] == [], text
             claims += len(found)
-    assert claims > 20 * len(real)
+    assert claims > 10 * len(real)
 
 
 @settings(deadline=None, max_examples=40)
@@ -223,9 +222,9 @@ def falsehood(facts, kind, rng):
     return None
 
 
-def test_of_500_texts_with_one_falsehood_98_percent_are_caught(real):
+def test_of_200_texts_with_one_falsehood_98_percent_are_caught(real):
     rng, kinds, missed, total = random.Random(0), list(KINDS), [], 0
-    while total < 500:
+    while total < 200:
         window, facts, _ = rng.choice(real)
         text = falsehood(facts, kinds[total % len(kinds)], rng)
         if text is not None:
@@ -237,7 +236,7 @@ def test_of_500_texts_with_one_falsehood_98_percent_are_caught(real):
 
 def test_of_captions_with_the_wrong_window_95_percent_are_flagged(real):
     rng = random.Random(0)
-    pairs = [rng.sample(real, 2) for _ in range(400)]
+    pairs = [rng.sample(real, 2) for _ in range(200)]
     flagged = [
         verdict(captions.describe(facts, None, n).text, other) == "false"
         for n, ((_, facts, _), (other, _, _)) in enumerate(pairs)
@@ -353,11 +352,8 @@ REPEATED += (
 
 
 @pytest.mark.parametrize("piece", REPEATED)
-def test_ten_thousand_characters_take_seconds_and_not_minutes(piece):
-    # Processor time, which a busy machine does not lengthen; a pattern that explodes takes minutes.
-    before = time.process_time()
+def test_no_repeated_piece_makes_a_pattern_explode(piece, alarm):
     verification.verify((piece * 10_000)[:10_000], WINDOWS["walk"])
-    assert time.process_time() - before < 10
 
 
 def test_a_claim_names_its_place_its_samples_and_its_verdict():

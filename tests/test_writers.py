@@ -258,12 +258,10 @@ DRIPS = {"no line": (), "headers": (HEAD, b"X-A: "), "body": (LONG,), "json": (L
 
 
 @pytest.mark.parametrize("form", DRIPS)
-def test_a_server_that_sends_a_byte_now_and_then_is_given_up_in_time(model, form):
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up_in_time(model, form, alarm):
     with serving.proxy(model.url, [serving.drip(*DRIPS[form])] * 2) as between:
-        started = time.monotonic()
         with pytest.raises(WriterError, match=r"did not answer within 0\.5 s in 2 attempts"):
             connect(between, timeout=0.5, attempts=2).ask([{"role": "user", "content": "?"}], 10)
-        assert time.monotonic() - started < 10
         answer = connect(between).ask(
             [{"role": "user", "content": "- z 9.8 m/s²\nfrom 0 to 2 s acceleration varies by 1 m/s²"}], 10
         )

@@ -349,12 +349,21 @@ def load(name=None):
     if not path.is_file():
         raise ProfileError(f"There is no profile {name!r}. Choose one of {', '.join(names())}, or give a .yaml file.")
     try:
-        return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Profile.model_validate(yaml.load(path.read_text(encoding="utf-8"), _Shallow))
     except ValidationError as error:
         raise ProfileError(f"Profile {path.name}: {_first_mistake(error)}. Remove or mend this entry.") from error
     # A date that no calendar has, and bytes that are no text, are ValueErrors.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ProfileError(f"{path.name} is not valid YAML: {first_line(error)}. Mend the file.") from error
+
+
+class _Shallow(yaml.SafeLoader):
+    """Refuses brackets within brackets within brackets: each costs PyYAML as much time as all around it."""
+
+    def fetch_flow_collection_start(self, token):
+        if self.flow_level >= 20:
+            raise yaml.YAMLError("more than 20 brackets within each other")
+        super().fetch_flow_collection_start(token)
 
 
 def _first_mistake(error):
