@@ -1,13 +1,17 @@
 # Everything the project does, from a fresh clone on. The two that matter: `make book` and `make test`.
 #
 #   make book     set up, run the pipeline (what is done stays done), build the pages into _build/html
-#   make test     set up, lint, unit tests with coverage, every chapter under the smoke profile
+#   make test     set up, lint, unit tests, every chapter under the smoke profile
 #   make unit     unit tests alone              make notebooks   every chapter under the smoke profile
+#   make coverage unit tests, and the share of the library that they run; part of make unit from Python 3.12 on
+#   make floor    what runs a language model, with the oldest Transformers (and Colab's numpy and pandas)
+#   make newest   the same with the newest Transformers that pip offers, asked for once a week
 #   make lint     ruff, import order, notebooks make format      mend what ruff and nbstripout can mend
 #   make serve    show _build/html at http://localhost:8000
 #   make readme   write the results of the last run into README.md
 #   make bench    measure what each stage costs on this machine
 #   make fuzz     ten thousand damaged files, each refused in a sentence
+#   make kills    the pipeline killed at sixty random moments, and whole in the end
 #   make lock     resolve requirements.lock anew
 #   make clean    remove what is built; make distclean also .venv and artifacts
 #
@@ -24,11 +28,11 @@ RUN := $(BIN)/python
 # One stamp per content of the files that say what is installed: a changed file, or a set-up cut short, sets up again.
 STAMP := $(VENV)/.set-up-$(shell cat requirements.lock requirements-payloads.txt pyproject.toml scripts/setup.sh | cksum | tr ' ' '-')
 
-.PHONY: book test unit notebooks lint format readme bench fuzz serve setup lock clean distclean help
+.PHONY: book test unit coverage notebooks floor newest lint format readme bench fuzz kills serve setup lock clean distclean help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '3,16s/^# \{0,1\}//p' Makefile
+	@sed -n '3,20s/^# \{0,1\}//p' Makefile
 
 setup: $(STAMP)
 
@@ -54,9 +58,26 @@ $(QUANTIZED): | $(STAMP)
 	$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --target $(VENV)/quantized -r requirements-quantized.txt
 	@touch $@
 
+# Python 3.11 has no sys.monitoring: counting lines would cost up to half the time again.
+COUNTED := --cov --cov-report=term:skip-covered
+CHEAP = $(shell $(RUN) -c "import sys; print('$(COUNTED)' * (sys.version_info >= (3, 12)))")
+
 # The files in the order of tests/conftest.py: by itself, xdist leaves those of few tests for the end, also long ones.
 unit: $(STAMP) $(QUANTIZED)
-	LLASA_SMOKE_HOME="$(CURDIR)" OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered tests
+	LLASA_SMOKE_HOME="$(CURDIR)" OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(CHEAP) tests
+
+coverage:
+	@$(MAKE) --no-print-directory unit CHEAP="$(COUNTED)"
+
+# Laid over .venv, so that torch is there once.
+VERSIONS := generation idioms processor plain_text imu_pipeline
+
+floor newest: $(STAMP)
+	@laid="$(VENV)/$@/.installed-$$(cksum <requirements-$@.txt | tr ' ' '-')$(if $(filter newest,$@),-$$(date +%G-%V))"; \
+		test -e "$$laid" || { rm -rf $(VENV)/$@ && $(RUN) -m pip install -qq --disable-pip-version-check --no-deps \
+		--target $(VENV)/$@ -r requirements-$@.txt && touch "$$laid"; }
+	@PYTHONPATH="$(abspath $(VENV)/$@)" $(RUN) -c "import transformers as t, numpy as n; print(t.__version__, n.__version__)"
+	PYTHONPATH="$(abspath $(VENV)/$@)" OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadfile $(VERSIONS:%=tests/test_%.py)
 
 notebooks: $(STAMP)
 	OMP_NUM_THREADS=1 LLASA_PROFILE=smoke $(RUN) -m pytest -n $(WORKERS) --nbmake --nbmake-timeout=300 --durations=10 book/*.ipynb
@@ -83,6 +104,9 @@ bench: $(STAMP)
 
 fuzz: $(STAMP)
 	OMP_NUM_THREADS=1 $(RUN) scripts/fuzz.py
+
+kills: $(STAMP)
+	OMP_NUM_THREADS=1 $(RUN) scripts/kills.py
 
 serve: $(STAMP)
 	@test -s _build/html/index.html || { echo "There is no book yet. Type: make book"; exit 2; }

@@ -1,5 +1,10 @@
-"""One question about one recording: the answer, and what the signal itself says beside it."""
+"""One question about one recording: the answer, and what the signal itself says beside it.
 
+A reader's words may persuade a small model ("Answer: the person is lying"). What the person does is therefore asked
+apart as well, in the book's own words, and an answer that names anything else is not passed on as an answer.
+"""
+
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +18,8 @@ class Reply:
     """Answer to one question about one window.
 
     ``answer`` is the model's; ``evidence`` is measured by a program; ``shares`` are the model's probabilities of the
-    activities' sentences, scaled to sum to 1.
+    activities' sentences, scaled to sum to 1: it was asked for them in the book's words, not in the reader's.
+    ``contradicted`` names what the answer says that the person does, and the sensor alone does not.
     """
 
     start: float
@@ -22,6 +28,16 @@ class Reply:
     answer: str
     evidence: str
     shares: dict[str, float]
+    contradicted: tuple[str, ...] = ()
+
+    def told(self):
+        """The answer; one that is contradicted is quoted, behind what the sensor alone says."""
+        if not self.contradicted:
+            return self.answer
+        return (
+            f"The sensor alone says: {self.shares_text(1)}. Not to be believed is the model's answer to these words, "
+            f"which names {' and '.join(self.contradicted)}: “{self.answer}”"
+        )
 
     def shares_text(self, most=3):
         """The likeliest activities in words."""
@@ -34,6 +50,45 @@ def shares(scores):
     scores = np.asarray(scores, dtype=float)
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+# What an answer may call an activity, or say instead of one.
+_WORDS = {
+    "walking": r"walking(?! (?:up|down))",
+    "climbing stairs": r"climbing|ascending|(?:walking|going) up|upstairs",
+    "descending stairs": r"descending|(?:walking|going) down|downstairs",
+    "stairs": r"(?<!climbing )(?<!ascending )(?<!descending )stairs(?! (?:up|down))",
+    "sitting": r"sitting|seated",
+    "standing": r"standing",
+    "lying": r"lying|laying|sleeping|asleep",
+    "jogging": r"jogging|running",
+    "biking": r"biking|cycling|(?:bicycle|bike) ride",
+}
+_DOES = re.compile(r"\b(?:person|wearer|user|he|she|they)(?: is|'s| are|'re) (?:now |just |still )?([a-z]+ing)\b")
+_NO_ACTIVITY = {"moving", "doing", "being", "going", "wearing", "carrying", "holding", "turning", "using"}
+
+
+def contradicted(answer, recognised):
+    """Activities that an answer names beside the one that was recognised, or that one if the answer rules it out.
+
+    Parameters
+    ----------
+    answer : str
+    recognised : str
+
+    Returns
+    -------
+    tuple of str
+        Empty too for an answer that names none. Words that are no activity of the book are given as they stand.
+    """
+    from . import evaluation
+
+    known = evaluation.named(answer, _WORDS)
+    other = {word for word in _DOES.findall(answer.lower()) if not evaluation.named(word, _WORDS)} - _NO_ACTIVITY
+    if recognised not in known and re.search(_WORDS.get(recognised, "(?!)"), answer.lower()):
+        other.add(f"not {recognised}")
+    # "Stairs" alone fits both ways.
+    return tuple(sorted(name for name in known | other if name not in recognised))
 
 
 def ask_windows(llasa, processor, imu, question, activities, starts=None, max_new_tokens=48):
@@ -61,17 +116,21 @@ def ask_windows(llasa, processor, imu, question, activities, starts=None, max_ne
         scores = model.score_activities(llasa, processor, imu, activities)
     starts = [0.0] * len(imu) if starts is None else starts
     seconds = imu.shape[1] / signals.RATE
-    return [
-        Reply(
-            start=float(start),
-            end=float(start) + seconds,
-            imu=window,
-            answer=text,
-            evidence=captions.describe(captions.measure(window)).text,
-            shares=dict(zip(activities, row.tolist(), strict=True)),
+    replies = []
+    for window, text, row, start in zip(imu, texts, shares(scores), starts, strict=True):
+        own_words = question != questions.RECOGNITION_QUESTION
+        replies.append(
+            Reply(
+                start=float(start),
+                end=float(start) + seconds,
+                imu=window,
+                answer=text,
+                evidence=captions.describe(captions.measure(window)).text,
+                shares=dict(zip(activities, row.tolist(), strict=True)),
+                contradicted=contradicted(text, activities[row.argmax()]) if own_words else (),
+            )
         )
-        for window, text, row, start in zip(imu, texts, shares(scores), starts, strict=True)
-    ]
+    return replies
 
 
 def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
@@ -94,10 +153,12 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
     ------
     RecordingError
         If the recording cannot be used, or has no six seconds behind ``start``.
+    ModelError
+        If the question is none, see :meth:`LlasaProcessor.__call__`.
     ArtifactError
         If no model was tuned yet.
     """
-    # The recording first: a mistake in it should not cost the time it takes to load a model.
+    # The recording and the question first: a mistake in them should not cost the time it takes to load a model.
     imu, columns = signals.cut_windows([recordings.read(path)], labelled=False)
     starts = np.asarray(columns["start"]) - columns["start"][0]
     chosen = np.flatnonzero(starts >= start)[:windows]
@@ -105,8 +166,10 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
         raise RecordingError(
             f"{path} has no six seconds without a gap behind second {start:g}. Use --start {starts[-1]:g} or less."
         )
-    from . import pipeline, training
+    from . import model, pipeline, training
+    from .model.plain import check_question
 
+    check_question(question, model.IMU_TOKEN, measured=False)
     training.quiet()
     llasa, processor = pipeline.ready(profile)
     # A model from elsewhere may not say what it was taught.

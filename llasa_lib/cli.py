@@ -228,10 +228,10 @@ def ask(
     for reply in replies:
         console.print()
         console.print(Text(f"{reply.start:.1f} to {reply.end:.1f} s", style="bold"), question, sep="  ")
-        console.print(f"  {reply.answer}", style="green")
+        console.print(f"  {reply.told()}", style="yellow" if reply.contradicted else "green")
         table = Table(show_header=False, box=None, padding=(0, 2))
         table.add_row("measured in the signal", reply.evidence)
-        table.add_row("probability of each activity", reply.shares_text())
+        table.add_row("the sensor alone says", reply.shares_text())
         console.print(table)
 
 

@@ -22,6 +22,10 @@ class DataError(LlasaError):
     """A data set or model package is missing, incomplete, or not the one that was published."""
 
 
+class FetchError(DataError):
+    """A data set is not on this machine, and cannot be fetched: those who read several may go on without it."""
+
+
 class ProfileError(LlasaError, ValueError):
     """A profile has an unknown key, a value out of range, or an unknown name."""
 

@@ -4,11 +4,13 @@ Each takes ``run`` (the :class:`pipeline.Pipeline`: its profile and its loaded s
 for what an interrupted run goes on from. :mod:`pipeline` decides when one is called.
 """
 
+import warnings
+
 import datasets
 import pyarrow.parquet as pq
 
 from . import encoder, evaluation, files, model, questions, recordings, signals, tuning
-from .errors import ArtifactError
+from .errors import ArtifactError, FetchError
 
 SPLITS = ("train", "validation", "test")
 
@@ -16,8 +18,18 @@ SPLITS = ("train", "validation", "test")
 def prepare(run, folder, work):
     """Recordings -> windows, split by subject."""
     data = run.profile.data
-    splits = signals.split_by_subject(windows(run, work), test=data.test_subjects, validation=data.validation_subjects)
-    _save_splits(splits, folder)
+    everybody, missing = _within_reach(data)
+    of_those = lambda named: [one for one in named if one.rpartition("-")[0] not in missing]
+    test, validation = of_those(data.test_subjects), of_those(data.validation_subjects)
+    if not (everybody and test and validation):  # no set is here, or none of those that the profile tests on
+        raise next(iter(missing.values()))
+    for name, reason in missing.items():
+        warnings.warn(
+            f"{name} is left out, because it cannot be fetched: {reason} "
+            f"To try again, delete {run.folder / 'prepare'} and run the stage once more.",
+            stacklevel=2,
+        )
+    _save_splits(signals.split_by_subject(windows(run, work, everybody), test, validation), folder)
 
 
 def pretrain(run, folder, work):
@@ -104,6 +116,23 @@ def build(run, settings):
         settings.projector,
     )
     return llasa, processor, corpus
+
+
+def _within_reach(data):
+    """([person, ...], {set: error}): everybody whom a profile reads, and why some sets cannot be fetched.
+
+    A damaged file is no such reason: whoever has a set wants to know.
+    """
+    everybody, missing = [], {}
+    for name in data.sets:
+        try:
+            theirs = _of_set(data.subjects, name) if data.subjects else recordings.people(name)
+            if theirs:
+                recordings.sources.find(name)
+            everybody += theirs
+        except FetchError as error:
+            missing[name] = error
+    return everybody, missing
 
 
 def _of_set(subjects, name):

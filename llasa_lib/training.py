@@ -19,6 +19,7 @@ import math
 import shutil
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,17 @@ from . import files, language_models, processes
 from .errors import ArtifactError, ModelError, ProfileError, first_line
 
 TRAINABLE, OPTIMIZER, STATE = "trainable.safetensors", "optimizer.safetensors", "state.json"
+
+
+@dataclass
+class _State:
+    """What stands in :data:`STATE`: how far a run has come, and the random numbers it goes on with."""
+
+    step: int
+    history: list[dict[str, int | float]]
+    loss: float
+    scaler: dict
+    random: list[list[str]]  # of each process, and of each of its generators, in hex
 
 
 # --- the loop -----------------------------------------------------------------------------------------------------
@@ -329,12 +341,24 @@ def _save(folder, state, model, optimizer, scaler, device):
 
 def _resume(path, model, optimizer, scaler, device):
     """Give optimizer, scaler and random generators what they had when a checkpoint was written; return its state."""
-    state, saved = json.loads((path / STATE).read_text(encoding="utf-8")), _read(path / OPTIMIZER)
+    state, saved = vars(files.read_json(path / STATE, _State)), _read(path / OPTIMIZER)
+    try:
+        _restore(state, saved, model, optimizer, scaler, device)
+    except (LookupError, ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
+        raise ArtifactError(
+            f"{path} holds no checkpoint of this run ({first_line(error)}). Delete it and run again."
+        ) from error
+    return state
+
+
+def _restore(state, saved, model, optimizer, scaler, device):
     own, whole = _trainable(model), optimizer.state_dict()
     numbers = {id(p): n for n, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
     for key, value in saved.items():
         name, _, kind = key.rpartition("/")
         parameter = own[name]
+        if value.ndim and value.shape != parameter.shape:
+            raise ValueError(f"{key} has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
         if isinstance(parameter, DTensor) and value.ndim:
             value = distribute_tensor(value.to(device), parameter.device_mesh, parameter.placements)
         whole["state"].setdefault(numbers[id(parameter)], {})[kind] = value
@@ -344,7 +368,6 @@ def _resume(path, model, optimizer, scaler, device):
     drawn = state["random"][processes.rank() % len(state["random"])]
     for module, text in zip(_generators(device), drawn, strict=False):
         module.set_rng_state(torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8))
-    return state
 
 
 def _whole(value):
@@ -369,11 +392,14 @@ def _last_complete(folder):
     """Path of the last checkpoint that was written to its end, or None; what else lies there is removed."""
     for half in folder.glob(".checkpoint-*"):  # of a process that was killed
         shutil.rmtree(half, ignore_errors=True)
-    for path in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True):
+    steps = [path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")]
+    for step in sorted((int(step) for step in steps if step.isdecimal()), reverse=True):
+        path = folder / f"checkpoint-{step}"
         with contextlib.suppress(OSError, ValueError):
-            files.parse_json((path / STATE).read_bytes(), dict)
-            return path
-        shutil.rmtree(path)
+            state = files.parse_json((path / STATE).read_bytes(), _State)
+            if state.step == step and all("step" in row for row in state.history):
+                return path
+        shutil.rmtree(path, ignore_errors=True)
     return None
 
 

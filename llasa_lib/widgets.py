@@ -178,7 +178,7 @@ def ask(model, processor, windows, question=questions.RECOGNITION_QUESTION):
         reply = asking.ask_windows(model, processor, imu[row.value][None], field.value, activities)[0]
         with output:
             output.clear_output(wait=True)
-            print(f"{reply.answer}\nmeasured: {reply.evidence}\nprobability: {reply.shares_text()}")
+            print(f"{reply.told()}\nmeasured: {reply.evidence}\nthe sensor alone says: {reply.shares_text()}")
             print(f"label: {chosen['activity']} ({chosen['subject']})")
             plots.window(reply.imu, shade=shade(captions.measure(reply.imu)))
             plt.show()

@@ -2,6 +2,10 @@
 
 import random
 
+# What no reader of a JSON object may believe, nor stumble over.
+NO_OBJECTS = [b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b'{"a": "\\ud800"}', b"\xff\xfe\xfa", b"[1]",
+              b'"a"', b"null", b"3", b'{"a": ' + b"1" * 5000 + b"}"]  # fmt: skip
+
 
 def with_value(value):
     """A function that puts a value into step 7, channel 4 of window 2 of a copy."""

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from damage import NO_OBJECTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -182,11 +183,7 @@ def test_permissions_are_those_of_the_umask(tmp_path):
 # --- JSON ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text",
-    [b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b'{"a": "\\ud800"}', b"\xff\xfe\xfa", b"[1, 2]",
-     b'"a"', b'{"a": "text"}', b'{"a": null}', b"null"],
-)  # fmt: skip
+@pytest.mark.parametrize("text", [*NO_OBJECTS, b'{"a": "text"}', b'{"a": null}'])
 def test_json_of_another_shape_is_refused_in_a_sentence(tmp_path, text):
     path = tmp_path / "stage.json"
     path.write_bytes(text)

@@ -100,8 +100,10 @@ def test_answers_that_have_ended_are_not_written_on_and_the_others_are(talkative
     ask = lambda windows: answers(model, processor, windows, QUESTION, max_new_tokens=20)
     inputs = processor(imu=imu, text=QUESTION)
     spoken = model.generate(**inputs, max_new_tokens=20, do_sample=False)[:, inputs["input_ids"].shape[1] :]
-    # One answer ends early, another late, where both say something that no other answer says before.
-    monkeypatch.setattr(model.generation_config, "eos_token_id", [int(spoken[0, 2]), int(spoken[1, 14])])
+    # One answer ends early, another late, where both say something that no other answer says: whatever the model says,
+    # and that depends on how a release of Transformers draws its weights.
+    own = lambda row, start: next(t for t in spoken[row, start:].tolist() if (spoken == t).any(1).sum() == 1)
+    monkeypatch.setattr(model.generation_config, "eos_token_id", [own(0, 2), own(1, 14)])
     apart, sizes, generate = [ask(one[None])[0] for one in imu], [], type(model).generate
 
     def count(self, **given):

@@ -3,19 +3,23 @@
 import importlib.util
 import itertools
 import json
+import os
 import shutil
+import time
 import warnings
 import zipfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import formats_hhar
 import numpy as np
 import pytest
+from damage import NO_OBJECTS
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from llasa_lib import recordings, signals
+from llasa_lib import files, recordings, signals
 from llasa_lib.errors import DataError
 from llasa_lib.recordings import hhar
 
@@ -265,9 +269,65 @@ def test_the_files_are_gone_through_once_and_again_when_they_change(raw, home, t
     assert index.stat().st_mtime_ns == made
     formats_hhar.write(folder, ROWS * 6, "c", ("s3mini", "gear"))
     assert {r.subject for r in quietly(folder)} == {"hhar-c"}
-    index.write_text("{")  # a damaged cache is made anew
-    assert {r.subject for r in quietly(folder)} == {"hhar-c"}
-    assert json.loads(index.read_text())
+
+
+@pytest.fixture(scope="module")
+def little(tmp_path_factory):
+    """The four files of one person, as few as give a recording."""
+    return formats_hhar.write(tmp_path_factory.mktemp("little"), ROWS * 6, "c", ("s3mini", "gear"))
+
+
+def spoiled_index(change):
+    def spoil(cache):
+        index = json.loads((cache / "index.json").read_text())
+        change(index)
+        (cache / "index.json").write_text(json.dumps(index))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(lambda cache, text=text: (cache / "index.json").write_bytes(text) for text in NO_OBJECTS),
+        spoiled_index(lambda index: index.pop("streams")),
+        spoiled_index(lambda index: index["streams"].popitem()),
+        spoiled_index(lambda index: index["streams"]["Watch_gyroscope"].append(["c", "gear_1"])),
+        spoiled_index(lambda index: index["streams"].update(Phones_gyroscope=[["c", "s3mini_1", "more"]])),
+        spoiled_index(lambda index: index["streams"].update(Phones_gyroscope={"c": 3})),
+        lambda cache: (cache / "Phones_gyroscope").write_bytes(b"ARROW1"),
+        lambda cache: (cache / "Watch_gyroscope").unlink(),
+        lambda cache: os.truncate(cache / "Phones_accelerometer", 5000),
+    ],
+)
+def test_a_damaged_cache_is_not_believed_but_made_anew(little, home, spoil):
+    first, cache = quietly(little), home / "data" / "cache" / "hhar"
+    whole = (cache / "index.json").read_bytes()
+    spoil(cache)
+    for one, again in zip(first, quietly(little), strict=True):
+        np.testing.assert_array_equal(one.imu, again.imu)
+    assert (cache / "index.json").read_bytes() == whole
+
+
+def test_a_cache_is_made_once_however_many_ask_for_it_and_what_a_kill_left_is_swept(little, home, monkeypatch):
+    made, fill = [], hhar._fill
+
+    def slowly(*arguments):
+        made.append(arguments)
+        time.sleep(0.3)
+        return fill(*arguments)
+
+    monkeypatch.setattr(hhar, "_fill", slowly)
+    cache = home / "data" / "cache" / "hhar"
+    for left in (".hhar.0badcafe.partial", ".hhar.0badcafe.old"):
+        (cache.parent / left).mkdir(parents=True)
+        (cache.parent / left / "Phones_gyroscope").write_bytes(b"half")
+        (cache.parent / left / files.MARKER).touch()
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(hhar.people, [little] * 3))
+    assert found == [["c"]] * 3
+    assert len(made) == 1
+    assert sorted(path.name for path in cache.parent.iterdir()) == [".hhar.lock", "hhar"]
 
 
 GOOD = "7,1424696633908,1424696631913248572,-5.958191,0.6880646,8.135345,a,s3mini,s3mini_1,stand\n"

@@ -1,12 +1,15 @@
 """transformers.pipeline("imu-text-to-text"): loaded from a folder, it answers what model and processor answer."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from transformers import pipeline
 
-from llasa_lib import model, profiles, questions, recordings, signals, tuning
+from llasa_lib import files, model, profiles, questions, recordings, signals, tuning
 from llasa_lib.errors import ModelError
+from llasa_lib.model import LlasaForConditionalGeneration, bases
 
 QUESTION = questions.RECOGNITION_QUESTION
 OTHER = "How intense is the motion, and how can one tell?"
@@ -131,8 +134,11 @@ def test_a_model_tuned_with_measured_values_gets_them_except_for_the_activity(as
     assert "Measured" not in read[QUESTION]
 
 
-def test_the_folder_of_an_adapter_becomes_a_pipeline_too(folder, imu, monkeypatch):
+def test_the_folder_of_an_adapter_becomes_a_pipeline_from_wherever_it_is_asked_for(
+    folder, imu, monkeypatch, tmp_path_factory
+):
     llasa, processor = model.load(folder, dtype=torch.float32)
+    processor.measurements = True
     tuned = tuning.add_adapter(llasa, profiles.load("smoke").tune).eval()
     torch.manual_seed(0)
     for name, value in tuned.named_parameters():
@@ -141,10 +147,18 @@ def test_the_folder_of_an_adapter_becomes_a_pipeline_too(folder, imu, monkeypatc
     model.save(tuned, processor, folder.parent / "tune")
     inputs = processor(imu=imu[0], text=OTHER)
     expected = processor.answers(tuned.generate(**inputs, **SHORT), inputs)
-    adapter = str(folder.parent / "tune")
-    monkeypatch.chdir(adapter)  # where its base is ../align
-    found = pipeline("imu-text-to-text", model=adapter, processor=adapter, device="cpu")(imu[0], OTHER, **SHORT)
-    assert found == records(OTHER, expected)
+    adapter, named = folder.parent / "tune", files.read_json(folder.parent / "tune" / "adapter_config.json", dict)
+    assert not Path(named["base_model_name_or_path"]).is_absolute()
+    for working, given in ((adapter, adapter), (tmp_path_factory.mktemp("far"), adapter), (folder.parent, "tune")):
+        monkeypatch.chdir(working)
+        found = pipeline("imu-text-to-text", model=str(given), device="cpu")
+        assert found.processor.measurements == processor.measurements
+        assert found(imu[0], OTHER, **SHORT) == records(OTHER, expected)
+        again = LlasaForConditionalGeneration.from_pretrained(given).eval()
+        assert processor.answers(again.generate(**inputs, **SHORT), inputs) == expected
+    (adapter / bases.NOTE).write_text('{"fingerprint": "of another"}')
+    with pytest.raises(ModelError, match="trained on another model"):
+        LlasaForConditionalGeneration.from_pretrained(adapter)
 
 
 def test_a_saved_pipeline_comes_back(ask, imu, tmp_path):

@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from damage import NO_OBJECTS
 from safetensors.torch import load_file, save_file
 
 from llasa_lib import encoder, language_models, model, profiles, signals, tuning
@@ -211,6 +212,24 @@ def test_an_adapter_of_a_model_of_other_sizes_is_refused(copied, hapt_windows, t
     (copied / "tune" / "base_model.json").unlink()  # as adapters were saved before
     with pytest.raises(ModelError, match="belongs to a model of other sizes"):
         model.load(copied / "tune")
+
+
+@pytest.mark.parametrize("text", [*NO_OBJECTS, b"{}", b'{"fingerprint": 3}', b'{"fingerprint": ["a"]}'])
+def test_a_damaged_note_about_the_base_is_not_believed(copied, text):
+    (copied / "tune" / bases.NOTE).write_bytes(text)
+    with pytest.raises(ModelError, match=BROKEN) as caught:
+        model.load(copied / "tune")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", [*NO_OBJECTS, b'{"base_model_name_or_path": 3}', b'{"base_model_name_or_path": ["a"]}']
+)
+def test_a_damaged_description_of_an_adapter_is_not_believed(copied, text):
+    (copied / "tune" / "adapter_config.json").write_bytes(text)
+    with pytest.raises(ModelError, match=BROKEN) as caught:
+        model.load(copied / "tune")
+    assert "\n" not in str(caught.value)
 
 
 def test_an_adapter_that_lacks_a_weight_is_refused_by_its_name(copied):

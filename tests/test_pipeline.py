@@ -10,7 +10,7 @@ import threadpoolctl
 import yaml
 
 from llasa_lib import files, pipeline, profiles, recordings, signals, stages, training
-from llasa_lib.errors import ArtifactError, ModelError, SplitError
+from llasa_lib.errors import ArtifactError, DataError, FetchError, ModelError, SplitError
 from llasa_lib.pipeline import STAGES, Pipeline
 
 
@@ -414,3 +414,61 @@ def test_a_profile_file_of_a_reader_gets_a_folder_of_its_own(tmp_path, monkeypat
     values = yaml.safe_load((profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8"))
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**values, "name": "mine"}), encoding="utf-8")
     assert Pipeline(str(tmp_path / "mine.yaml")).folder == tmp_path.resolve() / "artifacts" / "mine"
+
+
+# --- sets that cannot be fetched ------------------------------------------------------------------
+
+
+def prepared(tmp_path, monkeypatch, errors, sets=("hapt", "shoaib", "pamap2")):
+    """Subjects of each part that ``prepare`` makes of these sets, where finding some of them raises an error."""
+    find = recordings.sources.find
+
+    def found(name):
+        if name in errors:
+            raise errors[name]
+        return find(name)
+
+    monkeypatch.setattr(recordings.sources, "find", found)
+    monkeypatch.setattr(recordings.hapt, "PEOPLE", (1, 2, 5))
+    data = {
+        "sets": list(sets),
+        "test_subjects": ["hapt-02", "shoaib-09", "pamap2-105"],
+        "validation_subjects": ["hapt-05", "shoaib-08"],
+    }
+    profile = profiles.load("smoke")
+    run = Pipeline(profile.model_copy(update={"data": profiles.Data(**data)}), folder=tmp_path / "run")
+    (tmp_path / "out").mkdir()
+    stages.prepare(run, tmp_path / "out", tmp_path / "work")
+    return {name: sorted(set(part["subject"])) for name, part in stages.load_splits(tmp_path / "out").items()}
+
+
+def test_sets_that_cannot_be_fetched_are_left_out_with_their_names_and_reasons(tmp_path, monkeypatch):
+    errors = {"shoaib": FetchError("no route to it."), "pamap2": FetchError("404 from there.")}
+    with pytest.warns(UserWarning, match="left out") as said:
+        splits = prepared(tmp_path, monkeypatch, errors)
+    assert splits == {"train": ["hapt-01"], "validation": ["hapt-05"], "test": ["hapt-02"]}
+    told = [str(one.message) for one in said if "left out" in str(one.message)]
+    assert [(one.split()[0], "no route" in one, "404" in one) for one in told] == [
+        ("shoaib", True, False),
+        ("pamap2", False, True),
+    ]
+    assert all(str(tmp_path / "run" / "prepare") in one for one in told)
+
+
+@pytest.mark.parametrize("sets", [("shoaib",), ("hapt", "shoaib")])
+def test_without_anybody_to_test_on_no_set_is_left_out(tmp_path, monkeypatch, sets):
+    errors = {name: FetchError(f"{name}: no route to it.") for name in sets}
+    with pytest.raises(FetchError, match=f"{sets[0]}: no route"):
+        prepared(tmp_path, monkeypatch, errors, sets)
+
+
+@pytest.mark.parametrize("name", ["hapt", "shoaib"])
+def test_a_damaged_set_is_never_left_out(tmp_path, monkeypatch, name):
+    with pytest.raises(DataError, match="not the published file"):
+        prepared(tmp_path, monkeypatch, {name: DataError("not the published file.")}, ("hapt", "shoaib"))
+
+
+def test_a_set_of_which_nobody_is_read_is_not_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages.recordings.sources, "find", lambda name: {"hapt": tmp_path}[name])
+    data = profiles.load("smoke").data.model_copy(update={"sets": ["hapt", "pamap2"]})
+    assert stages._within_reach(data) == (["hapt-01", "hapt-05", "hapt-02"], {})

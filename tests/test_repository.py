@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -44,6 +45,29 @@ def project_files():
     listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     paths = [REPOSITORY / name for name in listed.split("\0") if name]
     return [path for path in paths if path.is_file() and path.suffix not in {".npz", ".png", ".gz", ".safetensors"}]
+
+
+# --- the wheel --------------------------------------------------------------------------------------------------------
+
+
+def test_the_wheel_holds_every_file_that_the_library_reads(tmp_path):
+    """Outside of the repository there is nothing else: profiles, launchers, prompts and the manifest come with it."""
+    pytest.importorskip("setuptools", "77", "A wheel is built with setuptools 77 or later, which torch brings along.")
+    source = tmp_path / "source"
+    shutil.copytree(REPOSITORY / "llasa_lib", source / "llasa_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", tmp_path]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, source], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("llasa_lib/")}
+    wanted = {
+        path.relative_to(REPOSITORY).as_posix()
+        for path in project_files()
+        if "llasa_lib" in path.relative_to(REPOSITORY).parts[:1]
+    }
+    assert sorted(wanted - held) == []
+    assert {f"llasa_lib/profiles/accelerate/{name}.yaml" for name in ("ddp", "fsdp")} <= held
 
 
 # --- versions ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from llasa_lib import encoder, model, profiles, scaling, training, tuning
+from llasa_lib import encoder, model, profiles, questions, scaling, signals, training, tuning
 from llasa_lib.errors import ModelError
 
 SIZES = {  # hidden, layers, heads, feed-forward
@@ -302,3 +302,43 @@ def test_a_step_that_cannot_be_is_refused():
     ):
         with pytest.raises(ModelError, match=said):
             dataclasses.replace(paper(), **change)
+
+
+def test_colab_trains_and_answers_in_the_memory_of_a_t4(hapt_windows, tiny_llasa):
+    profile, processor = profiles.load("colab"), tiny_llasa[1]
+    assert profile.language_model.name == "HuggingFaceTB/SmolLM2-1.7B-Instruct"
+    # As published beside the weights.
+    config = LlamaConfig(
+        hidden_size=2048,
+        num_hidden_layers=24,
+        num_attention_heads=32,
+        intermediate_size=8192,
+        vocab_size=49152,
+        tie_word_embeddings=True,
+    )
+    align, tune, evaluate = profile.align, profile.tune, profile.evaluate
+    corpus = questions.make_corpus(hapt_windows)
+    soft = signals.LENGTH // align.steps_per_token + align.summary_tokens
+
+    def step(settings, talks, train):
+        """A batch, padded to its longest conversation; there are longer ones than those of three people."""
+        rows = [processor.conversation(talk) for talk in talks]
+        length = 1.1 * max(len(row["input_ids"]) for row in rows) + soft - processor.tokens_per_window
+        taught = 1.1 * max(sum(label != model.IGNORE for label in row["labels"]) for row in rows)
+        options = {"rank": tune.rank, "dropout_mask": 1 if tune.dropout else 0, "projector_width": 512}
+        return scaling.Step(config, settings.batch_size, length, taught, train, **options)
+
+    packed = [talk for _, talk in tuning.tuning_samples(corpus, tune.turns, 1, 0, tune.measured_share)]
+    alone = [[(questions.RECOGNITION_QUESTION, text)] for text in corpus["caption"]]
+    asked = step(evaluate, packed, "nothing")
+    answers = scaling.cache_bytes(config, asked.tokens + evaluate.batch_size * evaluate.max_new_tokens)
+    held = {
+        "tune": step(tune, packed, "lora").memory().total,
+        "align": step(align, alone, "projector").memory().total,
+        "compare": step(profile.compare, alone, "projector").memory().total,
+        "evaluate": asked.memory().total + answers,
+    }
+    # 15 GB are what the driver leaves of 16; kernels, and the allocator's fragments, need a tenth of them.
+    assert {name: round(size / 1e9, 1) for name, size in held.items() if size > 0.9 * 15e9} == {}
+    assert tune.batch_size * tune.accumulate == 16
+    assert step(tune.model_copy(update={"batch_size": 8}), packed, "lora").memory().total > 0.9 * 15e9

@@ -1,6 +1,8 @@
 """Whole data sets, person by person: what comes out of one process, of several, and of a second call."""
 
 import shutil
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -38,6 +40,44 @@ def test_several_sets_follow_each_other(tmp_path):
     people = {"shoulder": recordings.people("shoulder")[:2], "hapt": ["hapt-01"]}
     shards = signals.make_shards(people, tmp_path, labelled=False, stride=240)
     assert shards.unique("subject") == [*people["shoulder"], "hapt-01"]
+
+
+@pytest.fixture
+def copies(monkeypatch):
+    """Two sets of which one holds a person of the other again, under another name, and one of them half of it."""
+    (walk,) = [one for one in recordings.load("shoulder") if one.subject == recordings.people("shoulder")[0]][:1]
+    half = len(walk.time) // 2
+    other = replace(walk, acceleration=walk.acceleration[:, [1, 0, 2]])
+    sets = {
+        "one": [replace(walk, subject="one-01"), replace(other, subject="one-02")],
+        "two": [
+            replace(walk, subject="two-01"),
+            replace(other, time=walk.time[:half], acceleration=other.acceleration[:half], rotation=walk.rotation[:half],
+                    subject="two-02"),
+        ],
+    }  # fmt: skip
+    iterate = lambda name, people: (one for one in sets[name] if one.subject in people)
+    monkeypatch.setattr(recordings, "iterate", iterate)
+    return {name: [one.subject for one in theirs] for name, theirs in sets.items()}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_window_that_two_people_or_sets_hold_is_counted_once(tmp_path, copies, processes, monkeypatch):
+    import joblib
+
+    monkeypatch.setattr(joblib, "Parallel", partial(joblib.Parallel, prefer="threads"))
+    one = signals.make_shards({"one": copies["one"]}, tmp_path / "one", labelled=False)
+    with pytest.warns(UserWarning, match=r"windows of two-01, two-02 hold the same samples .* counted once"):
+        both = signals.make_shards(copies, tmp_path / "both", labelled=False, processes=processes)
+    hashes = signals.window_hashes(signals.to_array(both))
+    assert len(set(hashes)) == len(hashes)
+    assert hashes[: len(one)] == signals.window_hashes(signals.to_array(one)), "the first is the one that counts"
+    assert "two-01" not in both.unique("subject")
+
+
+@pytest.mark.filterwarnings("error")
+def test_sets_without_copies_are_given_whole(cut, hapt_windows):
+    assert same(signals.make_shards(PEOPLE, cut[0]), hapt_windows)
 
 
 def test_what_was_cut_is_not_cut_again(cut, tmp_path, monkeypatch, hapt_windows):

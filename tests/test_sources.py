@@ -11,8 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from damage import NO_OBJECTS
 
-from llasa_lib.errors import DataError
+from llasa_lib.errors import DataError, FetchError
 from llasa_lib.recordings import download, sources
 
 
@@ -232,6 +233,17 @@ def test_what_goes_wrong_is_said_with_address_place_and_what_works_offline(
     assert not list(home.glob("walks.zip*"))
 
 
+def test_a_set_that_is_away_is_told_from_one_that_is_damaged(publish, home):
+    publish(url="http://127.0.0.1:9/set.zip")
+    with pytest.raises(FetchError):
+        sources.find("walks")
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "walks.zip").write_bytes(CONTENT[:-1] + b"!")
+    with pytest.raises(DataError) as caught:
+        sources.find("walks")
+    assert not isinstance(caught.value, FetchError)
+
+
 def test_no_connection_at_all_is_said_in_one_sentence(publish, publisher, home):
     publish(url="http://127.0.0.1:9/set.zip")  # nobody listens there
     message = refusal()
@@ -292,20 +304,21 @@ def test_a_page_or_a_part_is_not_trusted_even_at_first_use(publish, publisher, h
     assert (home / "walks.zip").exists() == (place == "downloads"), "a reader's own file is not deleted"
 
 
-@pytest.mark.parametrize("origin", ["{", "[]", "[" * 100_000, '{"url": "URL", "version": {"a": 1}}', "3"])
+@pytest.mark.parametrize("origin", [*NO_OBJECTS, b'{"url": "URL"}', b'{"url": "URL", "version": {"a": 1}}'])
 def test_a_damaged_note_about_a_partial_file_means_to_start_anew(publish, publisher, home, origin):
     publisher.cuts = [200_000] + [0] * download.TRIES
     refusal()
-    (home / "walks.zip.partial.json").write_text(origin.replace("URL", f"{publisher.address}/set.zip"))
+    url = f"{publisher.address}/set.zip".encode()
+    (home / "walks.zip.partial.json").write_bytes(origin.replace(b"URL", url))
     assert sources.find("walks").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000])
+@pytest.mark.parametrize("content", [*NO_OBJECTS, b'{"walks.zip": 3}', b'{"walks.zip": {"sha256": "a"}}'])
 def test_a_damaged_list_of_checksums_is_named(publish, home, content):
     publish(sha256=None)
     home.mkdir(parents=True)
     (home / "walks.zip").write_bytes(CONTENT)
-    (home / "checksums.json").write_text(content)
+    (home / "checksums.json").write_bytes(content)
     assert str(home / "checksums.json") in refusal()
 
 

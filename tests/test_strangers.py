@@ -3,6 +3,8 @@
 Each test holds a kind of file that was once read wrongly, or refused for a reason that was not true, and relatives.
 """
 
+import csv
+import json
 import os
 import re
 import subprocess
@@ -384,6 +386,18 @@ def test_a_held_sensor_that_is_fast_enough_is_read_at_its_own_rate(tmp_path):
     np.testing.assert_allclose(gyro.recording.rotation, table[: len(gyro.recording.time), 4:], atol=0.03)
 
 
+@pytest.mark.parametrize("longest", [7, 11, 13])
+def test_a_value_that_is_held_unevenly_counts_once(tmp_path, longest):
+    table, rng = turned(), np.random.default_rng(0)
+    lengths = rng.choice([longest - 3, longest - 2, longest], len(table))
+    starts = np.cumsum(lengths) - lengths
+    rows = np.arange(len(table))
+    table[:, 4:] = table[starts[np.searchsorted(starts, rows, side="right") - 1], 4:]
+    new = 100 / lengths.mean()
+    message = refusal(write(tmp_path / "own.csv", table))
+    assert float(re.search(r"([\d.]+) samples per second", message)[1]) == pytest.approx(new, rel=0.05)
+
+
 def test_held_values_are_no_clipping(tmp_path):
     table = walk()
     table[:, 5] *= 8
@@ -597,6 +611,7 @@ def test_bursts_of_samples_are_read(tmp_path, share):
     path.write_text(text(table, form="%.15g"))
     found = quietly(path)
     assert len(found.recording.time) == len(table) - len(together)
+    assert float(found["rate"].value.split()[0]) == pytest.approx(100, abs=0.5), "merged lines were samples too"
     assert found.warnings == ()
 
 
@@ -688,6 +703,68 @@ def test_json_is_called_json(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     assert "this is JSON. Export the recording as CSV." in refusal(tmp_path / name)
     assert "this is JSON" in refusal(zipped(tmp_path / "own.zip", {"a/recording.json": content}))
+
+
+def as_json(members, convert=str, shuffled=True):
+    """Sensor Logger's other export: one list of all rows, each with the name of its sensor."""
+    rows = []
+    for name, content in members.items():
+        for row in csv.DictReader(content.splitlines()):
+            rows.append({"sensor": name.removesuffix(".csv")} | {key: convert(value) for key, value in row.items()})
+    if shuffled:  # the sensors' rows in between each other, as they were delivered
+        rows.sort(key=lambda row: float(row.get("seconds_elapsed") or 0))
+    return json.dumps(rows)
+
+
+def number(value):
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+@pytest.mark.parametrize(("platform", "standardised"), [("android", "false"), ("ios", "false"), ("ios", "true")])
+@pytest.mark.parametrize("convert", [str, number])
+def test_json_of_sensor_logger_is_read_as_its_csv_files(tmp_path, platform, standardised, convert):
+    members = sensor_logger(walk(), platform, standardised)
+    expected = quietly(zipped(tmp_path / "csv.zip", members))
+    content = as_json(members, convert)
+    (tmp_path / "own.json").write_text(content)
+    (tmp_path / "own.txt").write_text("\n" + as_json(members, convert, shuffled=False))
+    both = zipped(tmp_path / "both.zip", {**members, "own.json": content})
+    for path in (
+        tmp_path / "own.json",
+        tmp_path / "own.txt",
+        zipped(tmp_path / "own.zip", {"a/b.json": content}),
+        both,
+    ):
+        found = quietly(path)
+        np.testing.assert_allclose(found.recording.imu, expected.recording.imu, atol=1e-5)
+        assert [found[what].value for what in ("format", "gravity", "direction")] == [
+            expected[what].value for what in ("format", "gravity", "direction")
+        ]
+
+
+def test_two_recordings_as_json_are_two(tmp_path):
+    content = as_json(sensor_logger(walk()))
+    assert "two recordings" in refusal(zipped(tmp_path / "own.zip", {"a.json": content, "b.json": content}))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content[:-5],
+        lambda content: content.replace('"sensor"', '"name"', 1),
+        lambda content: content.replace('"x"', '"x": {"y": 3}, "x2"', 1),
+        lambda content: content.replace('"1', "1" * 5000 + ', "t": "1', 1),
+        lambda content: content[:-1] + ", 3]",
+        lambda content: content.replace("Gyroscope", "Barometer"),
+        lambda content: "[{" + '"a":[{' * 50_000,
+    ],
+)
+def test_json_that_is_damaged_or_another_apps_is_refused_as_json(tmp_path, spoil):
+    (tmp_path / "own.json").write_text(spoil(as_json(sensor_logger(walk()))))
+    assert "this is JSON. Export the recording as CSV." in refusal(tmp_path / "own.json")
 
 
 def test_a_workbook_is_not_called_damaged(tmp_path):

@@ -1,6 +1,7 @@
 """The training loop: an interrupted run goes on where it was, and a broken one says so and keeps what was good."""
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from damage import NO_OBJECTS
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -200,6 +202,57 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     path.write_bytes(b"not a tensor")
     with pytest.raises(ArtifactError, match="cannot be read"):
         training.load_trainable(Line(), path)
+
+
+def spoiled(**values):
+    def spoil(path):
+        state = json.loads((path / training.STATE).read_text())
+        (path / training.STATE).write_text(json.dumps(state | values))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(lambda path, text=text: (path / training.STATE).write_bytes(text) for text in NO_OBJECTS),
+        *(spoiled(step=step) for step in ("two", None, -5, 10**12, 6)),
+        *(spoiled(history=rows) for rows in (None, {}, [3], [{"loss": 1.0}], [{"step": "two"}])),
+        *(spoiled(random=drawn) for drawn in (None, "00", [["00", 3]])),
+        spoiled(loss="small"),
+    ],
+)
+def test_a_checkpoint_whose_state_is_damaged_is_not_gone_on_from(tmp_path, uninterrupted, spoil):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "work", on_step=at(8, interrupt))
+    (tmp_path / "work" / "checkpoint-mine").mkdir()
+    spoil(tmp_path / "work" / "checkpoint-5")
+    model, history = fit(tmp_path / "work")
+    torch.testing.assert_close(weights(model), uninterrupted[0], rtol=0, atol=1e-7)
+    assert history == uninterrupted[1]
+
+
+def other_averages(path):
+    saved = load_file(path / training.OPTIMIZER)
+    save_file({f"other.{name}": value for name, value in saved.items()}, path / training.OPTIMIZER)
+
+
+def wide_averages(path):
+    saved = load_file(path / training.OPTIMIZER)
+    save_file({k: v.repeat(3, 1) if v.ndim == 2 else v for k, v in saved.items()}, path / training.OPTIMIZER)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [spoiled(random=[]), spoiled(random=[["00"]]), spoiled(random=[["no hex"]]), other_averages, wide_averages],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_sentence(tmp_path, spoil):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, on_step=at(8, interrupt))
+    spoil(tmp_path / "checkpoint-5")
+    with pytest.raises(ArtifactError, match=r"checkpoint-5 holds no checkpoint of this run") as caught:
+        fit(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_checkpoint_with_another_width_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -105,12 +106,21 @@ def _name(model, train, test, settings, seed):
     return files.fingerprint(digest.hexdigest(), model.config.to_dict(), settings.model_dump(), seed)
 
 
+@dataclass
+class _Row:
+    method: str
+    share: float
+    labels: int
+    draw: int
+    macro_f1: float
+
+
 def _read(journal):
     """Rows of an earlier run; a last line that was cut short is left out, and the file with it."""
     rows = []
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []:
         try:
-            rows.append(files.parse_json(line, dict[str, str | int | float]))
+            rows.append(vars(files.parse_json(line, _Row)))
         except ValueError:
             break
     with files.atomic(journal) as temporary:

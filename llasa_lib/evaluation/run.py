@@ -29,11 +29,27 @@ def parse_activity(answer, activities):
     -------
     str
     """
-    text = answer.lower()
-    for name in activities:
-        text = re.sub(rf"{_NEGATION}{re.escape(name)}\b", "", text)
-    found = {name for name in activities if re.search(rf"\b{re.escape(name)}\b", text)}
+    found = named(answer, {name: re.escape(name) for name in activities})
     return found.pop() if len(found) == 1 else UNCLEAR
+
+
+def named(answer, words):
+    """The names of those words that stand in an answer and are not ruled out there.
+
+    Parameters
+    ----------
+    answer : str
+    words : dict of str to str
+        Name -> regular expression of small letters.
+
+    Returns
+    -------
+    set of str
+    """
+    text = answer.lower()
+    for pattern in words.values():
+        text = re.sub(rf"{_NEGATION}(?:{pattern})\b", "", text)
+    return {name for name, pattern in words.items() if re.search(rf"\b(?:{pattern})\b", text)}
 
 
 def best(scores, activities):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import safe_open
@@ -10,6 +12,20 @@ from llasa_lib import files
 from llasa_lib.errors import ModelError
 
 NOTE = "base_model.json"
+
+
+@dataclass
+class _Adapter:
+    """What counts here of ``adapter_config.json``."""
+
+    base_model_name_or_path: str | None = None
+
+
+@dataclass
+class _Note:
+    """What stands in :data:`NOTE`."""
+
+    fingerprint: str
 
 
 def fingerprint(folder):
@@ -33,15 +49,20 @@ def _is_model(folder):
 
 
 def note(model, folder):
-    """Beside a saved adapter, write which model it belongs to and where that lies from there, if it is in a folder."""
+    """Beside a saved adapter, write which model it belongs to and where that lies from there, if it is in a folder.
+
+    The model's configuration as well: Transformers then asks our own class, which knows how to :func:`find` the rest,
+    and does not look for the base from wherever the program runs.
+    """
     for adapter in getattr(model, "peft_config", {}).values():
         base = adapter.base_model_name_or_path
         if base and _is_model(base):
             # The way from folder to folder: an absolute path is true on one machine.
             path = Path(folder) / "adapter_config.json"
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = files.read_json(path, dict)
             saved["base_model_name_or_path"] = Path(os.path.relpath(base, folder)).as_posix()
             path.write_text(json.dumps(saved, indent=2, sort_keys=True), encoding="utf-8")
+            shutil.copyfile(Path(base) / "config.json", Path(folder) / "config.json")
             (Path(folder) / NOTE).write_text(json.dumps({"fingerprint": fingerprint(base)}), encoding="utf-8")
 
 
@@ -62,11 +83,11 @@ def find(folder):
     ------
     ModelError
         If neither is the model that the adapter was trained on.
-    OSError
-        If there is none.
+    OSError, ValueError
+        If there is none, or a file that should tell it is damaged.
     """
     folder = Path(folder).resolve()
-    named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    named = files.parse_json((folder / "adapter_config.json").read_bytes(), _Adapter).base_model_name_or_path
     near = folder / named if named else None  # an absolute path stays what it is
     found = [base for base in (folder.parent / "align", near) if base and _is_model(base)]
     hub = bool(named) and not Path(named).is_absolute() and not named.startswith(".") and not _is_model(near)
@@ -77,7 +98,7 @@ def find(folder):
     if not (folder / NOTE).exists():
         # Without a note the base came from the hub: a neighbour would be another model.
         return named if hub else found[0]
-    trained_on = json.loads((folder / NOTE).read_text(encoding="utf-8"))["fingerprint"]
+    trained_on = files.parse_json((folder / NOTE).read_bytes(), _Note).fingerprint
     for base in found:
         if fingerprint(base) == trained_on:
             return base

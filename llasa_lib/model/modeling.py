@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ from transformers.utils import can_return_tuple
 
 from llasa_lib.errors import ModelError
 from llasa_lib.language_models import keep_packing
+from llasa_lib.model import bases
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.fitting import check_family, check_fit
 from llasa_lib.model.processing import IGNORE, ImuFeatureExtractor, LlasaProcessor
@@ -205,6 +207,11 @@ def _carry_quantization(language_model, model):
     model.is_loaded_in_4bit = getattr(language_model, "is_loaded_in_4bit", False)
 
 
+def _holds_weights(folder):
+    """Whether a whole model lies in a folder, and not an adapter alone."""
+    return any(Path(folder).glob("model*.safetensors"))
+
+
 class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
     """A language model that reads windows of motion at its ``<imu>`` tokens (arXiv 2406.14498)."""
 
@@ -218,8 +225,14 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, *args, quantization_config=None, **kwargs):
-        """As Transformers reads it; what ``quantization_config`` packs is the language model, if it says no other."""
+    def from_pretrained(cls, name=None, *args, quantization_config=None, **kwargs):
+        """As Transformers reads it; what ``quantization_config`` packs is the language model, if it says no other.
+
+        Of an adapter's folder, the model that it belongs to (:func:`bases.find`), with the adapter beside its layers.
+        """
+        if name is not None and (Path(name) / "adapter_config.json").is_file() and not _holds_weights(name):
+            kwargs["adapter_kwargs"] = {**(kwargs.get("adapter_kwargs") or {}), "_adapter_model_path": str(name)}
+            name = bases.find(name)
         if quantization_config is not None:
             quantization_config = copy.deepcopy(quantization_config)
             for name in ("llm_int8_skip_modules", "modules_to_not_convert"):
@@ -228,7 +241,7 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
                 elif getattr(quantization_config, name, NOT_PACKED) is None:
                     setattr(quantization_config, name, NOT_PACKED)
             kwargs["quantization_config"] = quantization_config
-        loaded = super().from_pretrained(*args, **kwargs)
+        loaded = super().from_pretrained(name, *args, **kwargs)
         keep_packing(loaded[0] if isinstance(loaded, tuple) else loaded)
         return loaded
 

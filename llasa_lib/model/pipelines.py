@@ -47,9 +47,8 @@ class ImuTextToTextPipeline(Pipeline):
     Parameters
     ----------
     model, processor : as for any :class:`transformers.Pipeline`
-        ``transformers.pipeline`` loads both from one folder or hub id. Of a LoRA adapter's folder it takes the adapter
-        and the processor of its *base*, which knows nothing of ``measurements``, and looks for the base from the
-        working folder: load with :func:`llasa_lib.model.load`, and pass in both.
+        ``transformers.pipeline`` loads both from one folder or hub id, also of a LoRA adapter beside its base. (Of an
+        adapter that was saved without ``config.json``: load with :func:`llasa_lib.model.load`, and pass in both.)
 
     Examples
     --------

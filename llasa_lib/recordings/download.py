@@ -14,6 +14,8 @@ from pathlib import Path
 import requests
 from tqdm.auto import tqdm
 
+from llasa_lib.files import parse_json
+
 CHUNK = 1 << 16  # bytes
 TIMEOUT = (10, 30)  # s, to connect and between two pieces
 TRIES = 3  # in a row without one new byte, then it is given up
@@ -83,9 +85,9 @@ class Downloader:
 
     def _known(self, url):
         """Version of the file that has begun to arrive from this address, if that is known."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            origin = json.loads(self.origin.read_text(encoding="utf-8"))
-            if origin["url"] == url and isinstance(origin["version"], str):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            origin = parse_json(self.origin.read_bytes(), dict[str, str])
+            if origin["url"] == url:
                 return origin["version"]
         return None
 

@@ -18,14 +18,16 @@ import re
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from filelock import FileLock
 from pyarrow import csv
 
 from llasa_lib.errors import DataError
-from llasa_lib.files import atomic, fingerprint, root
+from llasa_lib.files import atomic, fingerprint, parse_json, recover, root
 from llasa_lib.recordings.archives import AGAIN, LARGEST_SET, Archive
 from llasa_lib.recordings.recording import Recording, Segment, find_gaps
 from llasa_lib.recordings.subjects import choose, subject_name
@@ -97,8 +99,7 @@ def read(path, subjects=None, devices=None):
     ----------
     Stisen et al., Smart Devices are Different, SenSys 2015.
     """
-    cache = _partition(path)
-    index = _streams(cache)
+    cache, index = _partition(path)
     pairs = _choose(index, subjects, devices)
     counts, silent = Counter(), set()
     with contextlib.ExitStack() as stack:
@@ -121,18 +122,13 @@ def read(path, subjects=None, devices=None):
 
 def people(path):
     """Everybody who wrote at least one sample."""
-    streams = _streams(_partition(path))
+    _, streams = _partition(path)
     return sorted({user for pairs in streams.values() for user, _ in pairs})
-
-
-def _streams(cache):
-    """{"Phones_accelerometer": [(user, device) of each batch], ...}"""
-    return json.loads((cache / "index.json").read_text(encoding="utf-8"))["streams"]
 
 
 def _choose(index, subjects, devices):
     """(user, device, kind) of the chosen recordings, people first."""
-    known = {(user, device, name.split("_")[0]) for name, pairs in index.items() for user, device in map(tuple, pairs)}
+    known = {(user, device, name.split("_")[0]) for name, pairs in index.items() for user, device in pairs}
     users = choose("hhar", subjects, sorted({user for user, _, _ in known}))
     names = {device for _, device, _ in known}
     unknown = set(devices or ()) - names - set(map(_model, names))
@@ -261,35 +257,65 @@ def _segments(time, labels):
 # --- from CSV files to streams -------------------------------------------------------------------
 
 
+@dataclass
+class _Index:
+    """What stands beside the streams in the cache: what they were made from, and whose each of their batches is."""
+
+    stamp: str
+    streams: dict[str, list[tuple[str, str]]]
+
+
 def _partition(path):
-    """Folder with the rows of each person and device together; made when the files are new or have changed."""
+    """The rows of each person and device together; made when the files are new or have changed, by one process.
+
+    Returns
+    -------
+    (path, dict)
+        A folder with a file per stream, and {"Phones_accelerometer": [(user, device) of each batch], ...}.
+    """
     cache = root() / "data" / "cache" / "hhar"
     with Archive(path, LARGEST_SET, AGAIN) as archive:
         members = _members(archive)
         stamp = fingerprint(_state(archive, members), sorted(members.items()), COLUMNS, LABELS, BLOCK)
-        if _is_current(cache, stamp):
-            return cache
+        streams = _current(cache, stamp, members)
         try:
-            with atomic(cache, folder=True) as temporary:
-                # Threads, not processes: Arrow parses without Python's lock, and nothing has to be copied or started.
-                with ThreadPoolExecutor(min(len(members), os.cpu_count() or 1)) as pool:
-                    split = lambda name: _split(archive, members[name], temporary / name)
-                    streams = dict(zip(members, pool.map(split, members), strict=True))
-                index = {"stamp": stamp, "streams": streams}
-                (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
+            if streams is None:
+                cache.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(cache.with_name(f".{cache.name}.lock")):
+                    recover(cache)
+                    # Somebody else may have made it while this one waited for the lock.
+                    streams = _current(cache, stamp, members) or _fill(cache, archive, members, stamp)
         except OSError as error:
             raise DataError(
                 f"HHAR could not be prepared in {cache} ({error.strerror or error}). "
                 f"It takes about 1.5 GB there: make room, or set LLASA_HOME to another disk."
             ) from error
-    return cache
+    return cache, streams
 
 
-def _is_current(cache, stamp):
+def _current(cache, stamp, names):
+    """The streams of a cache that is whole and of these files; else None."""
     try:
-        return json.loads((cache / "index.json").read_text(encoding="utf-8"))["stamp"] == stamp
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        index = parse_json((cache / "index.json").read_bytes(), _Index)
+        if index.stamp != stamp or index.streams.keys() != set(names):
+            return None
+        for name, pairs in index.streams.items():
+            with pa.OSFile(str(cache / name)) as file:
+                if pa.ipc.open_file(file).num_record_batches != len(pairs):
+                    return None
+    except (OSError, ValueError):  # also Arrow's
+        return None
+    return index.streams
+
+
+def _fill(cache, archive, members, stamp):
+    with atomic(cache, folder=True) as temporary:
+        # Threads, not processes: Arrow parses without Python's lock, and nothing has to be copied or started.
+        with ThreadPoolExecutor(min(len(members), os.cpu_count() or 1)) as pool:
+            split = lambda name: _split(archive, members[name], temporary / name)
+            streams = dict(zip(members, pool.map(split, members), strict=True))
+        (temporary / "index.json").write_text(json.dumps({"stamp": stamp, "streams": streams}), encoding="utf-8")
+    return streams
 
 
 def _state(archive, members):
@@ -394,7 +420,7 @@ def _explained(error):
 
 def _stream(file, pairs, user, device):
     """One stream back from the cache, or None if this sensor wrote nothing."""
-    batches = [file.get_batch(number) for number, pair in enumerate(pairs) if tuple(pair) == (user, device)]
+    batches = [file.get_batch(number) for number, pair in enumerate(pairs) if pair == (user, device)]
     if not batches:
         return None
     arrival, creation, *values, labels = (column.to_numpy() for column in pa.Table.from_batches(batches).columns)

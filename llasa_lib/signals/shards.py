@@ -1,6 +1,7 @@
 """Windows of whole data sets, person by person and in several processes, on disk instead of in memory."""
 
 import itertools
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 from llasa_lib import recordings
 from llasa_lib.errors import RecordingError
 from llasa_lib.files import atomic
-from llasa_lib.signals.windows import LENGTH, RATE, make_windows, no_window, window_features
+from llasa_lib.signals.windows import LENGTH, RATE, make_windows, no_window, window_features, window_hashes
 
 
 def make_shards(people, folder, rate=RATE, length=LENGTH, stride=None, labelled=True, processes=1):
@@ -30,7 +31,8 @@ def make_shards(people, folder, rate=RATE, length=LENGTH, stride=None, labelled=
     Returns
     -------
     datasets.Dataset
-        In the order of ``people``, with the columns of :func:`make_windows`.
+        In the order of ``people``, with the columns of :func:`make_windows`. A window that several people or sets
+        hold, sample by sample, is there once.
 
     Raises
     ------
@@ -38,6 +40,11 @@ def make_shards(people, folder, rate=RATE, length=LENGTH, stride=None, labelled=
         If no window fits anywhere.
     DataError
         If a set cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        If there are such windows.
     """
     from datasets import Dataset, concatenate_datasets
     from joblib import Parallel, delayed
@@ -55,7 +62,30 @@ def make_shards(people, folder, rate=RATE, length=LENGTH, stride=None, labelled=
     shards = [shard for place in places.values() if len(shard := Dataset.from_file(str(place)))]
     if not shards:
         raise no_window(rate, length, labelled, f"the recordings of {', '.join(people)}")
-    return concatenate_datasets(shards)
+    return _without_copies(concatenate_datasets(shards))
+
+
+def _without_copies(windows):
+    """Each window once. :func:`recordings.iterate` sees to that within a call, and here each person may be its own."""
+    first, copies = {}, []
+    for row, one in enumerate(_hashes(windows)):
+        if first.setdefault(one, row) != row:
+            copies.append(row)
+    if not copies:
+        return windows
+    people = windows.select_columns("subject")
+    like = sorted({people[row]["subject"] for row in copies})
+    warnings.warn(
+        f"{len(copies)} windows of {', '.join(like[:5])}{' and others' if len(like) > 5 else ''} hold the same samples "
+        "as earlier ones, and are counted once.",
+        stacklevel=3,
+    )
+    return windows.select(np.setdiff1d(np.arange(len(windows)), copies))
+
+
+def _hashes(windows):
+    for part in windows.select_columns("imu").with_format("numpy").iter(batch_size=2048):
+        yield from window_hashes(part["imu"])
 
 
 def _write(name, people, places, rate, length, stride, labelled):

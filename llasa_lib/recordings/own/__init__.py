@@ -27,7 +27,8 @@ lines with one time stamp                              averaged; over a tenth at
 missing values, at most 5 % of the lines               lines dropped; more is refused
 a sensor that is blank where another has a line        read by its own lines
 a cell with foreign text, a line with too many values  refused, with line and column
-JSON, Excel                                            refused
+JSON of Sensor Logger                                  read as its CSVs
+other JSON, Excel                                      refused
 two recordings in one zip or folder                    refused; a watch beside a phone is left out
 a gap (see ``find_gaps``)                              kept, named in a warning; later stages split there
 no 6 s without a gap, or fewer than 20 Hz              refused
@@ -171,7 +172,8 @@ def inspect(path, acceleration=None, rotation=None, time=None, sign=None):
     recording = Recording(
         force.time - force.time[0], force.values, values * factor, subject=path.stem, source=path.name
     )
-    rate = Finding("rate", f"{force.rate:.4g} Hz", f"{len(force.time)} samples with new values, gaps left out", 1.0)
+    sampled, count = force.rate * (1 + force.merged), round(len(force.time) * (1 + force.merged))
+    rate = Finding("rate", f"{sampled:.4g} Hz", f"{count} samples with new values, gaps left out", 1.0)
     findings = (
         Finding("format", app, "names of files and columns", 1.0),
         *notes.findings,

@@ -3,12 +3,15 @@
 - phyphox: a zip with ``Accelerometer.csv``, ``Gyroscope.csv`` (and ``meta/``), or one CSV, in its five variants; an
   iPhone's "simple experiment", whose columns are only called ``X (m/s^2)``.
 - Sensor Logger: a zip or folder with ``TotalAcceleration.csv``, or ``Accelerometer.csv`` (gravity removed) and
-  ``Gravity.csv``, and ``Gyroscope.csv``; ``Metadata.csv`` tells an iPhone, whose three axes point the other way.
+  ``Gravity.csv``, and ``Gyroscope.csv``; ``Metadata.csv`` tells an iPhone, whose three axes point the other way. Or all
+  of it as JSON.
 - SensorLog and all that hand on Apple's Core Motion (``userAcceleration.x``), AndroSensor.
 - Physics Toolbox: one CSV with ``gFx`` and ``wx``, and whatever clock its version writes.
 - Anything else with sensible header names.
 """
 
+import csv
+import io
 import re
 import zipfile
 from dataclasses import dataclass, replace
@@ -17,6 +20,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from llasa_lib.errors import DataError, RecordingError
+from llasa_lib.files import parse_json
 from llasa_lib.recordings import archives
 from llasa_lib.recordings.own import tables, units
 from llasa_lib.recordings.recording import find_gaps
@@ -31,6 +35,7 @@ FILES = {
 }
 WORN = r"wrist|watch|headphone"  # Sensor Logger: another device beside the phone
 MOST_MISSING = 0.05  # of the rows; more is no accident
+LARGEST_JSON = 64 << 20  # bytes; in memory it takes ten times as many
 LONGEST_STEP_BACK = 1.0  # s; more is a second recording, not a late sample
 LONGEST = 366 * 86400  # s
 COARSE = 0.025  # s: half a sample of a window
@@ -45,7 +50,7 @@ class Stream:
     """One sensor: ``time`` (T,) s, ``values`` (T, 3) in ``unit`` (None if not stated), ``lines`` (T,) in the file.
 
     ``origins``: where the table has more clocks than one, what each of the others says (s) when ``time`` is 0, and the
-    usual step of that clock (s).
+    usual step of that clock (s). ``merged``: how many samples were averaged with one of the same time, per sample.
     """
 
     quantity: str
@@ -56,10 +61,11 @@ class Stream:
     unit: str | None
     lines: np.ndarray
     origins: dict
+    merged: float = 0.0
 
     @property
     def rate(self):
-        """Samples per second where there is no gap: bursts of samples have a median step that means nothing."""
+        """Stamps per second where there is no gap: bursts of samples have a median step that means nothing."""
         steps = np.delete(np.diff(self.time), find_gaps(self.time))
         return float(len(steps) / steps.sum()) if len(steps) else 0.0
 
@@ -90,7 +96,7 @@ def open_export(path):
         If there is no such file, or it is an Excel workbook or a damaged zip.
     """
     try:
-        return _contents(path)
+        return _unpacked(_contents(path))
     except DataError as error:
         raise RecordingError(str(error)) from error
 
@@ -110,6 +116,38 @@ def _contents(path):
         if any(name.startswith("xl/") for name in archive.names):
             raise RecordingError(f"{path}: this is an Excel workbook. Export the recording as CSV.")
         return {shown(name): archive.open(name).read() for name in archive.names if _is_text(name)}
+
+
+def _unpacked(files):
+    """The files; Sensor Logger's JSON, where there is no CSV beside it, as the CSVs that it would have been as."""
+    found = {}
+    for name, content in files.items():
+        tables = {} if any(other.lower().endswith(".csv") for other in files if other != name) else _by_sensor(content)
+        parts = {f"{PurePosixPath(name).with_suffix('')}/{sensor}.csv": table for sensor, table in tables.items()}
+        found |= parts or {name: content}
+    return found
+
+
+def _by_sensor(content):
+    """{"Gyroscope": content of its CSV, ...} of a JSON list whose rows each name their sensor; {} of anything else."""
+    sensors = {}
+    if not re.match(rb"\s*\[\s*\{", content) or len(content) > LARGEST_JSON:
+        return {}
+    try:
+        for row in parse_json(content, list[dict[str, str | int | float | bool | None]]):
+            sensors.setdefault(re.sub(r"\W+", " ", str(row.pop("sensor"))), []).append(row)
+    except (ValueError, KeyError):
+        return {}
+    if not all(any(re.search(FILES[base], _word(name)) for name in sensors) for base in ("acceleration", "rotation")):
+        return {}
+    tables = {}
+    for name, rows in sensors.items():
+        text = io.StringIO()
+        writer = csv.DictWriter(text, dict.fromkeys(column for row in rows for column in row))
+        writer.writeheader()
+        writer.writerows(rows)
+        tables[name] = text.getvalue().encode()
+    return tables
 
 
 def _is_text(name):
@@ -364,8 +402,10 @@ def _drop_held(stream, notes):
     lengths = np.diff(starts)[leaps]
     if len(lengths) < 10 or np.median(lengths) < 1.5:
         return stream
-    within = np.arange(len(new)) - starts[np.cumsum(new) - 1]
-    keep = within % round(float(np.median(lengths))) == 0
+    run, hold = np.cumsum(new) - 1, round(float(np.median(lengths)))
+    within, length = np.arange(len(new)) - starts[run], np.diff(starts, append=len(new))[run]
+    # The value of a sensor at rest may be new and yet the same; a value that was held a little longer is one.
+    keep = (within % hold == 0) & (within < np.maximum(hold, hold * np.rint(length / hold)))
     notes.repair(f"{stream.name}: {_lines(int((~keep).sum()))} that repeat the last {stream.quantity} dropped")
     return _rows(stream, keep)
 
@@ -439,7 +479,8 @@ def _one_per_stamp(stream, notes):
     notes.repair(f"{stream.name}: {_lines(shared)} with the time of the line before, averaged with it")
     group = np.cumsum(first) - 1
     sums = np.stack([np.bincount(group, weights=axis) for axis in stream.values.T], axis=1)
-    return replace(_rows(stream, first), values=sums / np.bincount(group)[:, None])
+    means = sums / np.bincount(group)[:, None]
+    return replace(_rows(stream, first), values=means, merged=shared / int(first.sum()))
 
 
 def of(streams, quantity):
