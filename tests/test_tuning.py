@@ -191,10 +191,12 @@ def test_the_saved_folder_holds_adapter_and_projector_but_no_language_model(trai
     home, tuned, _ = trained
     from safetensors.torch import load_file
 
-    names = set(load_file(home / "tune" / "adapter_model.safetensors"))
-    assert any("projector" in name for name in names)
-    assert all("lora_" in name or "projector" in name for name in names)
-    assert training.count(tuned)[0] < training.count(tuned)[1] / 10
+    saved = load_file(home / "tune" / "adapter_model.safetensors")
+    assert any("projector" in name for name in saved)
+    assert all("lora_" in name or "projector" in name for name in saved)
+    trained_on, whole = training.count(tuned)
+    # All that was trained, and the few scales of the projector that are measured.
+    assert trained_on <= sum(value.numel() for value in saved.values()) < 1.01 * trained_on < whole / 5
 
 
 def test_an_adapter_without_its_base_model_is_refused_in_one_sentence(trained, tmp_path):
