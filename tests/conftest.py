@@ -67,10 +67,14 @@ def small_words(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_llasa(hapt_windows, small_words):
     """A whole model of random weights, and its processor: copy what a test changes (``llasa``, ``processor``)."""
+    import torch
+
     from llasa_lib import encoder, model, profiles, signals
 
     language_model = profiles.LanguageModel(name=str(small_words), chat="chatml")
-    limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig()).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the same weights whatever ran before
+        limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig()).eval()
     llasa, processor = model.build(limu_bert, signals.to_array(hapt_windows), language_model, 24, 4, True, seed=0)
     return llasa.eval(), processor
 

@@ -235,11 +235,11 @@ class LlasaForConditionalGeneration(LlasaPreTrainedModel, GenerationMixin):
             name = bases.find(name)
         if quantization_config is not None:
             quantization_config = copy.deepcopy(quantization_config)
-            for name in ("llm_int8_skip_modules", "modules_to_not_convert"):
-                if isinstance(quantization_config, dict) and name.startswith("llm"):
-                    quantization_config.setdefault(name, NOT_PACKED)
-                elif getattr(quantization_config, name, NOT_PACKED) is None:
-                    setattr(quantization_config, name, NOT_PACKED)
+            for skipped in ("llm_int8_skip_modules", "modules_to_not_convert"):
+                if isinstance(quantization_config, dict) and skipped.startswith("llm"):
+                    quantization_config.setdefault(skipped, NOT_PACKED)
+                elif getattr(quantization_config, skipped, NOT_PACKED) is None:
+                    setattr(quantization_config, skipped, NOT_PACKED)
             kwargs["quantization_config"] = quantization_config
         loaded = super().from_pretrained(name, *args, **kwargs)
         keep_packing(loaded[0] if isinstance(loaded, tuple) else loaded)
