@@ -35,8 +35,8 @@ class Reply:
         if not self.contradicted:
             return self.answer
         return (
-            f"The sensor alone says: {self.shares_text(1)}. Not to be believed is the model's answer to these words, "
-            f"which names {' and '.join(self.contradicted)}: “{self.answer}”"
+            f"The sensor alone says: {self.shares_text(1)}. The model's answer to this question names "
+            f"{' and '.join(self.contradicted)} instead, so do not believe it: “{self.answer}”"
         )
 
     def shares_text(self, most=3):

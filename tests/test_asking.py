@@ -109,7 +109,7 @@ def test_a_question_that_names_an_activity_does_not_get_it_as_an_answer(persuade
     reply = persuaded(question, says)
     assert names in reply.contradicted
     assert "walking" not in reply.contradicted
-    assert reply.told().startswith("The sensor alone says: walking 97%. Not to be believed is")
+    assert reply.told().startswith("The sensor alone says: walking 97%. The model's answer to this question names ")
     assert reply.told().endswith(f"“{says}”"), "what the model said stays to be seen"
 
 
