@@ -108,7 +108,8 @@ def ask_windows(llasa, processor, imu, question, activities, starts=None, max_ne
     """
     from . import model, questions
 
-    if question == questions.RECOGNITION_QUESTION:
+    own_words = question != questions.RECOGNITION_QUESTION
+    if not own_words:
         sentences = [questions.recognition_answer(activity) for activity in activities]
         texts, scores = model.answers_and_scores(llasa, processor, imu, question, sentences, max_new_tokens)
     else:
@@ -116,21 +117,18 @@ def ask_windows(llasa, processor, imu, question, activities, starts=None, max_ne
         scores = model.score_activities(llasa, processor, imu, activities)
     starts = [0.0] * len(imu) if starts is None else starts
     seconds = imu.shape[1] / signals.RATE
-    replies = []
-    for window, text, row, start in zip(imu, texts, shares(scores), starts, strict=True):
-        own_words = question != questions.RECOGNITION_QUESTION
-        replies.append(
-            Reply(
-                start=float(start),
-                end=float(start) + seconds,
-                imu=window,
-                answer=text,
-                evidence=captions.describe(captions.measure(window)).text,
-                shares=dict(zip(activities, row.tolist(), strict=True)),
-                contradicted=contradicted(text, activities[row.argmax()]) if own_words else (),
-            )
+    return [
+        Reply(
+            start=float(start),
+            end=float(start) + seconds,
+            imu=window,
+            answer=text,
+            evidence=captions.describe(captions.measure(window)).text,
+            shares=dict(zip(activities, row.tolist(), strict=True)),
+            contradicted=contradicted(text, activities[row.argmax()]) if own_words else (),
         )
-    return replies
+        for window, text, row, start in zip(imu, texts, shares(scores), starts, strict=True)
+    ]
 
 
 def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
