@@ -21,7 +21,7 @@ def prepare(run, folder, work):
     everybody, missing = _within_reach(data)
     of_those = lambda named: [one for one in named if one.rpartition("-")[0] not in missing]
     test, validation = of_those(data.test_subjects), of_those(data.validation_subjects)
-    if not (everybody and test and validation):  # no set is here, or none of those that the profile tests on
+    if missing and not (everybody and test and validation):  # nobody is left in one of them
         raise next(iter(missing.values()))
     for name, reason in missing.items():
         warnings.warn(

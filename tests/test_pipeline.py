@@ -10,7 +10,7 @@ import threadpoolctl
 import yaml
 
 from llasa_lib import files, pipeline, profiles, recordings, signals, stages, training
-from llasa_lib.errors import ArtifactError, DataError, FetchError, ModelError, SplitError
+from llasa_lib.errors import ArtifactError, DataError, FetchError, LlasaError, ModelError, SplitError
 from llasa_lib.pipeline import STAGES, Pipeline
 
 
@@ -472,3 +472,11 @@ def test_a_set_of_which_nobody_is_read_is_not_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr(stages.recordings.sources, "find", lambda name: {"hapt": tmp_path}[name])
     data = profiles.load("smoke").data.model_copy(update={"sets": ["hapt", "pamap2"]})
     assert stages._within_reach(data) == (["hapt-01", "hapt-05", "hapt-02"], {})
+
+
+def test_subjects_of_no_set_are_refused_in_a_sentence(tmp_path):
+    profile = profiles.load("smoke")
+    data = profile.data.model_copy(update={"subjects": ["pamap2-101"]})
+    run = Pipeline(profile.model_copy(update={"data": data}), folder=tmp_path / "run")
+    with pytest.raises(LlasaError):
+        stages.prepare(run, tmp_path, tmp_path / "work")
