@@ -35,7 +35,8 @@ def prepare(run, folder, work):
 def pretrain(run, folder, work):
     """Windows of training subjects -> LIMU-BERT."""
     settings = run.profile.encoder
-    limu_bert, history = pretrained(run, settings, unlabelled(run, settings, work), work / "training", keep=True)
+    frame = signals.calibrate(unlabelled(run, settings, work)).frame
+    limu_bert, history = pretrained(run, settings, frame, work / "training", keep=True)
     limu_bert.save_pretrained(folder)
     files.write_json(history, folder / "history.json")
 
@@ -44,9 +45,7 @@ def caption(run, folder, work):
     """Windows -> captions and questions; of the training windows also those of their augmented copies."""
     settings = run.profile.caption
     splits = {name: questions.make_corpus(split) for name, split in run.prepare().items()}
-    augmented = questions.add_augmented(
-        splits["train"], settings.copies, settings.copy_turn, settings.copy_mirror, run.profile.seed
-    )
+    augmented = questions.add_augmented(splits["train"], settings.copies, run.profile.seed)
     _save_splits({**splits, "augmented": augmented}, folder)
 
 
@@ -70,7 +69,7 @@ def evaluate(run, folder, work):
     """The tuned model and its rivals on test subjects -> report."""
     profile, splits = run.profile, run.prepare()
     train = splits["train"]
-    rivals = evaluation.fit_baselines(signals.to_array(train), train["activity"], run.pretrain(), profile.seed)
+    rivals = evaluation.fit_baselines(signals.calibrate(train), train["activity"], run.pretrain(), profile.seed)
     report = evaluation.evaluate(
         *run.tune(), splits["test"], rivals, profile.evaluate, profile=profile.name, seed=profile.seed
     )
@@ -107,7 +106,7 @@ def build(run, settings):
     corpus = run.training_corpus()
     llasa, processor = model.build(
         run.pretrain().limu_bert,
-        signals.to_array(corpus),
+        signals.calibrate(corpus),
         run.profile.language_model,
         settings.steps_per_token,
         settings.summary_tokens,

@@ -31,6 +31,14 @@ from llasa_lib.model.generation import answers, answers_and_scores, score_activi
 from llasa_lib.model.modeling import LlasaForConditionalGeneration, freeze_mask_token
 from llasa_lib.model.pipelines import ImuTextToTextPipeline
 from llasa_lib.model.plain import Prompt
-from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_measurements
+from llasa_lib.model.processing import (
+    IGNORE,
+    IMU_TOKEN,
+    ImuFeatureExtractor,
+    LlasaProcessor,
+    said_placement,
+    with_measurements,
+    with_placement,
+)
 from llasa_lib.model.projectors import LlasaProjector
 from llasa_lib.model.storing import load, save

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from llasa_lib import encoder, language_models, processes, signals, training
 from llasa_lib.model.conversations import Conversations, collate, read_once
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
-from llasa_lib.model.processing import ImuFeatureExtractor, LlasaProcessor
+from llasa_lib.model.processing import IGNORE, ImuFeatureExtractor, LlasaProcessor, with_placement
 
 CAPTION_PROMPT = "Describe what the sensor felt."
 
@@ -33,14 +33,15 @@ def alignment_samples(corpus, epochs, caption_share, seed):
     list of (int, list of (question, answer))
     """
     rng = np.random.default_rng(seed)
-    captions, questions = corpus["caption"], corpus["questions"]
+    captions, questions, told = corpus["caption"], corpus["questions"], corpus["told"]
     samples = []
     for row in training.passes(len(corpus), epochs, rng):
         if rng.random() < caption_share:
-            samples.append((row, [(CAPTION_PROMPT, captions[row])]))
+            question, answer = CAPTION_PROMPT, captions[row]
         else:
             pair = next(pair for pair in questions[row] if pair["kind"] == "recognition")
-            samples.append((row, [(pair["question"], pair["answer"])]))
+            question, answer = pair["question"], pair["answer"]
+        samples.append((row, [(with_placement(question, told[row]), answer)]))
     return samples
 
 
@@ -60,7 +61,7 @@ def build(
     Parameters
     ----------
     imu_encoder : encoder.LimuBertModel
-    train_imu : (N, T, 6) array, SI units
+    train_imu : (N, T, 6) array, SI units, or Calibrated
     language_model : profiles.LanguageModel
     loaded : (transformers.PreTrainedModel, tokenizer), optional
         What :func:`language_models.load` makes of ``language_model``, where it was loaded before. Several models may
@@ -75,14 +76,16 @@ def build(
     )
     if not language_model.quantize and processes.count() == 1:  # a launcher's engine places the model itself
         text_model = text_model.to(language_models.pick_device())
-    processor = LlasaProcessor(ImuFeatureExtractor(length=train_imu.shape[1]).fit(train_imu), tokenizer)
+    extractor = ImuFeatureExtractor(length=imu_encoder.config.max_position_embeddings)
+    train_imu = extractor.windows(train_imu)
+    processor = LlasaProcessor(extractor.fit(train_imu), tokenizer)
     model = LlasaForConditionalGeneration.from_parts(
         imu_encoder, text_model, processor, steps_per_token, summary_tokens, standardise, seed, projector
     )
     if standardise:
         # A few hundred windows fix two averages per state well enough.
         some = train_imu[:: max(1, len(train_imu) // 512)]
-        states = torch.from_numpy(encoder.embed(imu_encoder, some))
+        states = torch.from_numpy(encoder.embed(imu_encoder, extractor.equalised(some)))
         model.model.projector.fit(states, words(text_model))
     return model, processor
 
@@ -132,7 +135,7 @@ def contrastive_loss(tokens, targets, activity_labels, temperature=0.1):
     targets : (K, H) tensor
         Of :func:`word_targets`.
     activity_labels : (M,) long tensor
-        Which of the K activities each window is.
+        Which of the K activities each window is; :data:`IGNORE` for none.
     temperature : float
         Of the softmax over activities.
 
@@ -140,7 +143,10 @@ def contrastive_loss(tokens, targets, activity_labels, temperature=0.1):
     -------
     () tensor
     """
-    targets = targets.to(tokens.device)
+    labelled = activity_labels != IGNORE
+    if not labelled.any():
+        return tokens.sum() * 0.0
+    tokens, activity_labels, targets = tokens[labelled], activity_labels[labelled], targets.to(tokens.device)
     each = nn.functional.normalize(tokens.float(), dim=-1) @ targets.T  # (M, S, K)
     mean = nn.functional.normalize(tokens.float().mean(1), dim=-1) @ targets.T  # (M, K)
     single = nn.functional.cross_entropy(
@@ -171,9 +177,13 @@ class _WithContrastiveLoss(nn.Module):
 
 
 def _targets(model, processor, corpus):
-    """The activities in a corpus, their word directions, and which of them each window is."""
+    """The activities in a corpus, their word directions, and which of them each window is.
+
+    Where the words of the prompt decide what a window means, the sensor tokens alone cannot: such rows have no label.
+    """
     names = sorted(set(corpus["activity"]))
-    numbers = torch.tensor([names.index(name) for name in corpus["activity"]])
+    rows = zip(corpus["activity"], corpus["sensor_decides"], strict=True)
+    numbers = torch.tensor([names.index(name) if alone else IGNORE for name, alone in rows])
     return names, word_targets(model, processor, names), numbers
 
 
@@ -204,25 +214,25 @@ def warm_up(model, processor, corpus, settings, seed, sensor=None):
         return []
     _, targets, activity_labels = _targets(model, processor, corpus)
     training.freeze(model)
-    sensor = sensor or read_once(model, processor, signals.to_array(corpus))
+    sensor = sensor or read_once(model, processor, signals.calibrate(corpus))
     projector = model.model.projector.requires_grad_(True)
     optimizer = torch.optim.AdamW(
         projector.parameters(), lr=settings.warm_up_learning_rate, weight_decay=settings.weight_decay
     )
-    generator = torch.Generator().manual_seed(seed)
+    generator, labelled = torch.Generator().manual_seed(seed), (activity_labels != IGNORE).nonzero().squeeze(1)
     losses = []
     # Under a launcher every process does the same: it is cheaper than sending the weights around.
     hidden = None if processes.is_main() else True
     for _ in tqdm(range(settings.warm_up_epochs), desc="warm-up", unit="pass", disable=hidden):
         total = 0.0
-        for rows in torch.randperm(len(activity_labels), generator=generator).split(64):
+        for rows in labelled[torch.randperm(len(labelled), generator=generator)].split(64):
             inputs = {name: values[rows].to(model.device) for name, values in sensor.items()}
             loss = contrastive_loss(model.get_imu_features(**inputs), targets, activity_labels[rows].to(model.device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.item() * len(rows)
-        losses.append(total / len(activity_labels))
+        losses.append(total / len(labelled))
     return losses
 
 
@@ -237,7 +247,7 @@ def step_seconds(model, processor, corpus, batch_size, seed, repeats=2):
     corpus = corpus.select(range(min(batch_size, len(corpus))))
     training.freeze(model).model.projector.requires_grad_(True)
     samples = alignment_samples(corpus, 1, 0.0, seed)
-    data = Conversations(processor, read_once(model, processor, signals.to_array(corpus)), samples, len(samples), seed)
+    data = Conversations(processor, read_once(model, processor, signals.calibrate(corpus)), samples, len(samples), seed)
     batch = collate([data[n] for n in range(len(data))], processor.tokenizer.pad_token_id)
     batch = {name: value.to(model.device) for name, value in batch.items()}
     seconds = []
@@ -273,7 +283,7 @@ def align(model, processor, corpus, settings, folder, seed, keep=False, sensor=N
         The loss curve, see :func:`training.fit`.
     """
     training.freeze(model)
-    sensor = sensor or read_once(model, processor, signals.to_array(corpus))
+    sensor = sensor or read_once(model, processor, signals.calibrate(corpus))
     # An interrupted run does this again: it takes seconds, and a checkpoint then replaces what it made.
     warm_up(model, processor, corpus, settings, seed, sensor)
     samples = alignment_samples(corpus, settings.epochs, settings.caption_share, seed)
@@ -281,7 +291,7 @@ def align(model, processor, corpus, settings, folder, seed, keep=False, sensor=N
     groups = {}
     if settings.encoder_learning_rate:
         model.model.thaw_encoder()
-        sensor = read_once(model, processor, signals.to_array(corpus))
+        sensor = read_once(model, processor, signals.calibrate(corpus))
         groups["model.encoder"] = settings.encoder_learning_rate
     model.config.activities, targets, activity_labels = _targets(model, processor, corpus)
     weight = settings.contrastive_weight / settings.accumulate

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from llasa_lib import files, language_models
@@ -110,9 +109,8 @@ def _check_pair(processor, config):
             f"the processor makes {processor.tokens_per_window} tokens of a window, "
             f"the model {config.tokens_per_window}"
         )
-    read = processor.feature_extractor
-    if not np.isfinite([read.summary_mean, read.summary_std]).all() or min(read.summary_std) <= 0:
-        raise ValueError("the processor's mean and spread of the statistics are no such numbers")
+    if not processor.feature_extractor.has_scales():
+        raise ValueError("the processor's scales of the statistics are missing or no such numbers")
 
 
 def _check_finite(model):
