@@ -154,7 +154,7 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         return np.concatenate([*(part.clip(-LARGEST, LARGEST) for part in parts), flags], axis=1).astype(np.float32)
 
     def equalised(self, windows):
-        """:class:`signals.Calibrated` -> (N, T, 6) windows in the frame, as training people's sensors would have felt them.
+        """:class:`signals.Calibrated` -> (N, T, 6) in the frame, as the sensors of training people would have felt it.
 
         Of those who move, each channel is made louder or softer, frequency by frequency, until the recording's mean
         spectrum is the training people's: what a loose pocket adds to every step, whatever the step, goes.
