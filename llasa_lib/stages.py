@@ -104,9 +104,10 @@ def pretrained(run, settings, imu, work, keep=False):
 def build(run, settings):
     """A fresh model and processor under the settings of an alignment, and the training corpus."""
     corpus = run.training_corpus()
+    windows, validation = signals.calibrate(corpus), signals.calibrate(run.caption()["validation"])
     llasa, processor = model.build(
         run.pretrain().limu_bert,
-        signals.calibrate(corpus),
+        windows,
         run.profile.language_model,
         settings.steps_per_token,
         settings.summary_tokens,
@@ -114,6 +115,7 @@ def build(run, settings):
         run.profile.seed,
         settings.projector,
     )
+    model.familiarity.fit(processor.feature_extractor, windows, corpus["activity"], validation)
     return llasa, processor, corpus
 
 

@@ -198,7 +198,6 @@ def test_the_corpus_keeps_the_windows_and_adds_text(hapt_windows, corpus):
         "questions",
         "session",
         "told",
-        "sensor_decides",
     }
     names = "|".join(re.escape(activity) for activity in ACTIVITIES)
     for window, row in zip(signals.to_array(corpus), corpus, strict=True):

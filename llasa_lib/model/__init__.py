@@ -14,6 +14,7 @@ Notable features:
 - in training, logits are computed only where there is a label, and a frozen encoder reads each window once.
 """
 
+from llasa_lib.model import familiarity
 from llasa_lib.model.alignment import (
     CAPTION_PROMPT,
     align,

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from llasa_lib import encoder, language_models, processes, signals, training
 from llasa_lib.model.conversations import Conversations, collate, read_once
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
-from llasa_lib.model.processing import IGNORE, ImuFeatureExtractor, LlasaProcessor, with_placement
+from llasa_lib.model.processing import ImuFeatureExtractor, LlasaProcessor, with_placement
 
 CAPTION_PROMPT = "Describe what the sensor felt."
 
@@ -135,7 +135,7 @@ def contrastive_loss(tokens, targets, activity_labels, temperature=0.1):
     targets : (K, H) tensor
         Of :func:`word_targets`.
     activity_labels : (M,) long tensor
-        Which of the K activities each window is; :data:`IGNORE` for none.
+        Which of the K activities each window is.
     temperature : float
         Of the softmax over activities.
 
@@ -143,10 +143,7 @@ def contrastive_loss(tokens, targets, activity_labels, temperature=0.1):
     -------
     () tensor
     """
-    labelled = activity_labels != IGNORE
-    if not labelled.any():
-        return tokens.sum() * 0.0
-    tokens, activity_labels, targets = tokens[labelled], activity_labels[labelled], targets.to(tokens.device)
+    targets = targets.to(tokens.device)
     each = nn.functional.normalize(tokens.float(), dim=-1) @ targets.T  # (M, S, K)
     mean = nn.functional.normalize(tokens.float().mean(1), dim=-1) @ targets.T  # (M, K)
     single = nn.functional.cross_entropy(
@@ -177,13 +174,9 @@ class _WithContrastiveLoss(nn.Module):
 
 
 def _targets(model, processor, corpus):
-    """The activities in a corpus, their word directions, and which of them each window is.
-
-    Where the words of the prompt decide what a window means, the sensor tokens alone cannot: such rows have no label.
-    """
+    """The activities in a corpus, their word directions, and which of them each window is."""
     names = sorted(set(corpus["activity"]))
-    rows = zip(corpus["activity"], corpus["sensor_decides"], strict=True)
-    numbers = torch.tensor([names.index(name) if alone else IGNORE for name, alone in rows])
+    numbers = torch.tensor([names.index(name) for name in corpus["activity"]])
     return names, word_targets(model, processor, names), numbers
 
 
@@ -219,20 +212,20 @@ def warm_up(model, processor, corpus, settings, seed, sensor=None):
     optimizer = torch.optim.AdamW(
         projector.parameters(), lr=settings.warm_up_learning_rate, weight_decay=settings.weight_decay
     )
-    generator, labelled = torch.Generator().manual_seed(seed), (activity_labels != IGNORE).nonzero().squeeze(1)
+    generator = torch.Generator().manual_seed(seed)
     losses = []
     # Under a launcher every process does the same: it is cheaper than sending the weights around.
     hidden = None if processes.is_main() else True
     for _ in tqdm(range(settings.warm_up_epochs), desc="warm-up", unit="pass", disable=hidden):
         total = 0.0
-        for rows in labelled[torch.randperm(len(labelled), generator=generator)].split(64):
+        for rows in torch.randperm(len(activity_labels), generator=generator).split(64):
             inputs = {name: values[rows].to(model.device) for name, values in sensor.items()}
             loss = contrastive_loss(model.get_imu_features(**inputs), targets, activity_labels[rows].to(model.device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.item() * len(rows)
-        losses.append(total / len(labelled))
+        losses.append(total / len(activity_labels))
     return losses
 
 

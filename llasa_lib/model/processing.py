@@ -18,9 +18,10 @@ LEAST_VARIETY = 0.6  # of the variance within a training recording, median over 
 LARGEST = 5.0  # standard deviations; what is further away is only "far"
 _STILL = list(signals.OF_STILL)
 
+POCKET = "in a trouser pocket"
 PLACEMENTS = {
     "at the waist": ("waist", "belt", "hip", "lower back", "chest", "trunk"),
-    "in a trouser pocket": ("trouser pocket", "pocket", "front pocket", "right pocket", "left pocket", "thigh"),
+    POCKET: ("trouser pocket", "pocket", "front pocket", "right pocket", "left pocket", "thigh"),
     "on a limb": ("wrist", "hand", "upper arm", "forearm", "arm", "ankle"),
 }
 """How a prompt says where the sensor is, and the words for it."""
@@ -77,17 +78,20 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
     ----------
     scales : dict of str to list of float, optional
         What :meth:`fit` learned of training windows.
+    familiar : dict, optional
+        What :func:`familiarity.fit` learned of them.
     length : int
         Time steps per window.
     """
 
     model_input_names = ["imu_values", "imu_summary"]  # noqa: RUF012 - the base class declares it so
 
-    def __init__(self, scales=None, length=120, **kwargs):
+    def __init__(self, scales=None, familiar=None, length=120, **kwargs):
         super().__init__(**kwargs)
         size, still = len(signals.STATISTICS), len(_STILL)
         plain = {"mean": [0.0] * size, "std": [1.0] * size, "within": [0.0] * size}
         self.scales = scales or {**plain, "still_mean": [0.0] * still, "still_std": [1.0] * still}
+        self.familiar = familiar or {}
         self.length = length
 
     def has_scales(self):
@@ -131,7 +135,7 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         -------
         BatchFeature
             ``imu_values`` (N, T, 6): acceleration / 9.8 and rotation in the frame, for the encoder;
-            ``imu_summary`` (N, 253): standardised statistics, see :meth:`summary`.
+            ``imu_summary`` (N, 256): standardised statistics, see :meth:`summary`.
         """
         windows = self.windows(imu, check_units)
         data = {"imu_values": encoder.normalise(self.equalised(windows)), "imu_summary": self.summary(windows)}
@@ -139,10 +143,10 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def summary(self, windows):
-        """:class:`signals.Calibrated` -> (N, 253): 220 numbers of those who move, 30 of those who do not, three flags.
+        """:class:`signals.Calibrated` -> (N, 256): 220 numbers of those who move, 30 of those who do not, six flags.
 
         The flags: whether somebody moves; whether it is known which way is up; how much of the recording's own mean was
-        taken away, from 0 (a window that stands alone) to 1.
+        taken away, from 0 (a window that stands alone) to 1; and which of :data:`PLACEMENTS` was told, if any.
         """
         scales = {name: np.array(values) for name, values in self.scales.items()}
         weight = self.calibration(windows)
@@ -150,8 +154,10 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         moving = (windows.statistics - centre) / scales["std"]
         still = (windows.statistics[:, _STILL] - scales["still_mean"]) / scales["still_std"]
         parts = [moving * windows.moving[:, None], still * ~windows.moving[:, None]]
+        told = np.array([said_placement(word) for word in windows.placement])[:, None] == list(PLACEMENTS)  # (N, 3)
         flags = np.stack([windows.moving, windows.upright, weight * windows.moving], axis=1)
-        return np.concatenate([*(part.clip(-LARGEST, LARGEST) for part in parts), flags], axis=1).astype(np.float32)
+        parts = [*(part.clip(-LARGEST, LARGEST) for part in parts), flags, told]
+        return np.concatenate(parts, axis=1).astype(np.float32)
 
     def equalised(self, windows):
         """:class:`signals.Calibrated` -> (N, T, 6) in the frame, as the sensors of training people would have felt it.

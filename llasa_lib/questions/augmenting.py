@@ -28,9 +28,8 @@ def augmented(corpus, copies, seed=0):
         rng = np.random.default_rng((seed, number))
         kept = {column: corpus[column][:] for column in (*signals.window_features(), "session", "told")}
         imu = _as_somebody_else(signals.to_array(corpus).astype(np.float64), kept["session"], rng)
-        columns = {**kept, "sensor_decides": [True] * len(imu)}
-        columns["imu"] = COPIES[name](imu, columns, rng).astype(np.float32)
-        yield columns
+        kept["imu"] = COPIES[name](imu, kept, rng).astype(np.float32)
+        yield kept
 
 
 def _mirrored(imu, columns, rng):
@@ -46,28 +45,29 @@ def _alone(imu, columns, rng):
 
 
 def _pocket(imu, columns, rng):
-    """Still windows are leaned as a thigh leans, against the gravity that the phone felt while the person walked."""
+    """Still windows are leaned as a thigh leans, against the gravity that the phone felt while the person walked.
+
+    Which of them is to stand is drawn: how much a waist sways while its owner sits says nothing about a thigh.
+    """
     columns["told"], activities = ["trouser pocket"] * len(imu), np.array(columns["activity"])
-    still = np.isin(activities, POSTURES)
-    columns["sensor_decides"] = (~still).tolist()
+    still, stands = np.isin(activities, POSTURES), rng.random(len(imu)) < 0.5
 
     def lean(part, rows):
         moving, quiet = rows[~still[rows]], rows[still[rows]]
         if len(moving) and len(quiet):
             up = _direction(gravity_direction(imu[moving, :, :3]).mean(axis=0))
-            low, high = np.where((activities[quiet] == "standing")[:, None], UPRIGHT, LEVEL).T
+            low, high = np.where(stands[quiet][:, None], UPRIGHT, LEVEL).T
             aims = _leaning(up, np.radians(rng.uniform(low, high)), rng)
             own = gravity_direction(imu[quiet, :, :3])
             part[still[rows]] = rotate(imu[quiet], _between(own, aims))
         return rotate(part, signals.augmentation.random_turns(1, rng)[0])
 
-    columns["activity"] = np.where(still & (activities == "lying"), "sitting", activities).tolist()
+    columns["activity"] = np.where(still, np.where(stands, "standing", "sitting"), activities).tolist()
     return _each_session(imu, columns, lean, rows=True)
 
 
 def _limb(imu, columns, rng):
     columns["told"] = ["wrist"] * len(imu)
-    columns["sensor_decides"] = [activity not in POSTURES for activity in columns["activity"]]
     turned = _each_session(imu, columns, lambda part: rotate(part, signals.augmentation.random_turns(1, rng)[0]))
     still = np.isin(columns["activity"], POSTURES)
     turned[still] = signals.turn_randomly(turned[still], rng)

@@ -239,7 +239,7 @@ def _write(batch):
 def _prompted(batch):
     odd = [window_seed(window) % 2 for window in np.asarray(batch["imu"], dtype=np.float32)]
     told = [place if here else "" for place, here in zip(batch["placement"], odd, strict=True)]
-    return {"session": batch["subject"], "told": told, "sensor_decides": [True] * len(told)}
+    return {"session": batch["subject"], "told": told}
 
 
 def make_corpus(windows, processes=1):
@@ -257,8 +257,8 @@ def make_corpus(windows, processes=1):
     datasets.Dataset
         The same rows with ``caption`` (names the activity), ``caption_blind`` (does not), ``narration``,
         ``facts`` (JSON, see ``Facts.from_dict``) and ``questions`` (five of question, answer, kind). And how the prompt
-        is written: ``session`` (windows that belong together), ``told`` (the placement that is said: of every second
-        window), ``sensor_decides`` (False where only the told placement decides what the window means).
+        is written: ``session`` (windows that belong together) and ``told`` (the placement that is said: of every second
+        window).
     """
     windows = windows.map(_prompted, batched=True, load_from_cache_file=False)
     as_arrays = windows.with_format("numpy", columns=["imu"], output_all_columns=True)

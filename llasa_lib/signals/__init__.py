@@ -29,6 +29,7 @@ from llasa_lib.signals.parity import limu_bert_windows
 from llasa_lib.signals.resampling import resample
 from llasa_lib.signals.sessions import (
     AXES,
+    FRAME_CHANNELS,
     LINES,
     OF_STILL,
     STATISTICS,

@@ -143,7 +143,8 @@ def calibrate(windows, sessions=None, placement=""):
         Windows of one label belong together: one person, one day, one pocket. The empty label, and no labels at all,
         mean windows that stand alone. A data set brings its own: its column ``session``, or else ``subject``.
     placement : str or sequence of N str
-        Where the device is worn, for the model to be told (:data:`model.PLACEMENTS`); nothing is told by default.
+        Where the device is worn, for the model to be told (:data:`model.PLACEMENTS`); nothing is told by default, but
+        what the column ``told`` of a corpus says.
 
     Returns
     -------
@@ -157,8 +158,10 @@ def calibrate(windows, sessions=None, placement=""):
     if hasattr(windows, "column_names"):
         if sessions is None:
             sessions = windows["session" if "session" in windows.column_names else "subject"]
+        if not placement and "told" in windows.column_names:
+            placement = windows["told"]
         windows = to_array(windows)
-    imu = np.asarray(windows, dtype=np.float64)
+    imu, placement = np.asarray(windows, dtype=np.float64), "" if placement is None else placement
     labels = np.asarray([""] * len(imu) if sessions is None else list(sessions), dtype=str)
     if len(labels) != len(imu):
         raise WindowError(f"{len(labels)} session labels for {len(imu)} windows. Give one for each.")
