@@ -8,5 +8,7 @@
 Nothing here knows of a language model: names, probabilities, and whether a window is like anything taught, come in.
 """
 
-from llasa_lib.timeline.bouts import Bout, Row, Timeline, build, clock
+from llasa_lib.timeline import questions
+from llasa_lib.timeline.bouts import Bout, Row, Timeline, build, clock, from_windows
 from llasa_lib.timeline.decoding import CHANGING, UNKNOWN
+from llasa_lib.timeline.questions import Answer

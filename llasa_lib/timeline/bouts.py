@@ -1,5 +1,6 @@
 """A whole recording as rows and bouts: who reads it needs no model."""
 
+import itertools
 import json
 from dataclasses import asdict, dataclass, field
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from llasa_lib import signals
 from llasa_lib.errors import RecordingError
+from llasa_lib.recordings import Recording
 from llasa_lib.timeline import decoding
 from llasa_lib.timeline.decoding import CHANGING, ON_FOOT, STILL, TICK, UNKNOWN
 from llasa_lib.timeline.steps import steps_of
@@ -105,6 +107,32 @@ def clock(seconds):
     return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d} h"
 
 
+def from_windows(imu):
+    """The windows of one person, one after the other, as a recording at 20 Hz.
+
+    Parameters
+    ----------
+    imu : (N, 120, 6) array, m/s^2 and rad/s
+
+    Raises
+    ------
+    RecordingError
+        If there are none, if they are no windows, or if they overlap.
+    """
+    imu = signals.check_windows(imu, signals.LENGTH)
+    if not len(imu):
+        raise RecordingError("There are no windows. Give an array of (N, 120, 6) with six seconds or more.")
+    same = (imu[:-1] == imu[1:, :1]).all(axis=2)  # (N - 1, 120): where a window holds the next one's first sample
+    for n in np.flatnonzero(same.any(axis=1)):
+        first = same[n].argmax()
+        if np.ptp(imu[n], axis=0).any() and (imu[n, first:] == imu[n + 1, : signals.LENGTH - first]).all():
+            raise RecordingError(
+                f"Windows {n} and {n + 1} overlap. Give windows that follow each other, or the recording itself."
+            )
+    flat = imu.reshape(-1, imu.shape[2])
+    return Recording(np.arange(len(flat)) / signals.RATE, flat[:, :3], flat[:, 3:], subject="")
+
+
 def build(recording, pieces, starts, names, probabilities, known):
     """Rows and bouts from what a model says of the windows of a recording.
 
@@ -195,7 +223,7 @@ def _bouts(states, path, belief, begin, end, acceleration):
 def _runs(path):
     """(first, stop) of each stretch of equal values."""
     bounds = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(path)]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(itertools.pairwise(bounds))
 
 
 def _turned(acceleration, run):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
-from llasa_lib.signals import LENGTH, RATE
+from llasa_lib.signals import LENGTH
 
 TICK = 10  # samples of 20 Hz: half a second
 COVERED = LENGTH // TICK  # ticks that a window covers
@@ -98,10 +98,7 @@ def _features(acceleration, rotation):
 
 
 def _around(values, shift=0):
-    """Mean and standard deviation over the 1.5 s around each tick, or ``shift`` ticks from there: two (ticks, C) arrays.
-
-    At the ends, over what there is.
-    """
+    """Mean and standard deviation over the 1.5 s around each tick, or ``shift`` ticks from it: two (ticks, C) arrays."""
     starts = np.arange(0, len(values), TICK)
     sums = [np.add.reduceat(part, starts) for part in (values, values**2)]
     counts = np.diff([*starts, len(values)])[:, None]  # the last tick may be short
