@@ -145,13 +145,18 @@ def timeline(recording, found, axes=None):
         starts = np.arange(piece.start, piece.stop, step)
         low, high = (extreme.reduceat(size[: piece.stop], starts) for extreme in (np.minimum, np.maximum))
         axes[0].plot(np.repeat(time[starts], 2), np.column_stack([low, high]).ravel(), color="0.25", linewidth=0.6)
-    for bout in found.bouts:
-        row, strange = lanes.index(lane(bout.activity)), not bout.known
-        colour = "white" if strange else ACTIVITY_COLOURS.get(bout.activity, "0.6")
-        style = {"facecolor": colour, "edgecolor": "0.3" if strange else colour, "hatch": "////" if strange else None}
-        axes[0].axvspan(bout.start / unit, bout.end / unit, alpha=0.3, linewidth=0, **style)
-        axes[1].broken_barh([(bout.start / unit, bout.seconds / unit)], (row - 0.4, 0.8), **style)
-        axes[2].plot([bout.start / unit, bout.end / unit], [bout.probability] * 2, color="0.25", linewidth=2)
+    for activity in found.seconds():  # all bouts of one activity at once: a day has thousands
+        bouts = [bout for bout in found.bouts if bout.activity == activity]
+        spans = [(bout.start / unit, bout.seconds / unit) for bout in bouts]
+        colour, hatch = ACTIVITY_COLOURS.get(activity, "0.6"), None
+        if not bouts[0].known:
+            colour, hatch = "white", "////"
+        style = {"facecolor": colour, "edgecolor": "0.3" if hatch else colour, "hatch": hatch}
+        whole = axes[0].get_xaxis_transform()
+        axes[0].broken_barh(spans, (0, 1), transform=whole, alpha=0.3, linewidth=0, zorder=0, **style)
+        axes[1].broken_barh(spans, (lanes.index(lane(activity)) - 0.4, 0.8), **style)
+    ends = [np.array([getattr(bout, what) for bout in found.bouts]) for what in ("probability", "start", "end")]
+    axes[2].hlines(ends[0], ends[1] / unit, ends[2] / unit, color="0.25", linewidth=2)
     middle = [(row.start + row.end) / 2 / unit for row in found]
     axes[2].plot(middle, [row.probability for row in found], ".", color=_COLOURS[0], markersize=3, alpha=0.5)
     axes[1].set_yticks(range(len(lanes)), lanes)

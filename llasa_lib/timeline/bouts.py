@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -85,12 +85,10 @@ class Timeline:
 
     def to_json(self):
         """Everything as JSON text."""
-        parts = {"rows": [asdict(row) for row in self.rows], "bouts": [asdict(bout) for bout in self.bouts]}
-        whole = {"duration": self.duration, "seconds": self.seconds(), "steps": self.steps}
-        rounded = lambda value: round(value, 3) if isinstance(value, float) else value
-        for row in (whole["seconds"], *parts["rows"], *parts["bouts"]):
-            row.update({key: rounded(value) for key, value in row.items()})
-        return json.dumps({**{key: rounded(value) for key, value in whole.items()}, **parts}, indent=1)
+        rounded = lambda row: {key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()}
+        whole = rounded({"duration": self.duration, "steps": self.steps}) | {"seconds": rounded(self.seconds())}
+        parts = {name: [rounded(vars(row)) for row in getattr(self, name)] for name in ("bouts", "rows")}
+        return json.dumps(whole | parts, indent=1)
 
     def __str__(self):
         total = ", ".join(f"{name} {clock(seconds)}" for name, seconds in self.seconds().items())
@@ -252,5 +250,5 @@ def _counted(recording, bout):
     """The bout with its steps."""
     if bout.activity not in ON_FOOT:
         return bout
-    first, stop = np.searchsorted(recording.time - recording.time[0], [bout.start, bout.end])
-    return Bout(**{**asdict(bout), "steps": steps_of(recording.time[first:stop], recording.acceleration[first:stop])})
+    first, stop = np.searchsorted(recording.time, recording.time[0] + np.array([bout.start, bout.end]))
+    return replace(bout, steps=steps_of(recording.time[first:stop], recording.acceleration[first:stop]))

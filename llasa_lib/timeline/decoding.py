@@ -26,7 +26,7 @@ ON_FOOT = ("walking", "climbing stairs", "descending stairs", "jogging")
 # All from HAPT's training people: 99 % of their ticks on foot spread more than 1.2 m/s^2, 95 % of their still ones less
 # than 0.3, and between two postures gravity turns by more than 10 degrees.
 _MOVING = (0.8, 1.5)  # m/s^2, spread of |a|: between the two lies what is too little for this person's steps
-_SHARE = 0.55  # of the usual spread of somebody's steps: less is turning round, or stopping
+_SHARE = 0.6  # of the usual spread of somebody's steps: less is turning round, or stopping
 _RESTLESS = 0.15  # m/s^2 likewise, or rad/s of mean rotation
 _TURNING = 12.0  # degrees between the gravity of 1.5 s before and after
 _LIMIT = 2.0  # what one tick can say at most: it overlaps with its neighbours
@@ -78,6 +78,7 @@ def evidence(states, names, probabilities, known, first, acceleration, rotation)
     said = np.where(known[:, None], np.column_stack([probabilities, np.zeros(len(known))]), 0.0)
     said[~known, -1] = 1.0
     said = np.log(np.maximum(said, _FLOOR))
+    said[known, -1] += np.log(_FLOOR)  # nobody doubts what is merely hard to tell apart
     sums = np.zeros((ticks + COVERED + 1, said.shape[1]))
     np.add.at(sums, first, said)
     np.add.at(sums, first + COVERED, -said)
