@@ -1,15 +1,19 @@
 """One question about one recording: the answer, and what the signal itself says beside it.
 
+- :func:`ask`: about six seconds, answered by the model, or about the whole recording, answered from its bouts.
+- :func:`recognise`: what somebody did in a whole recording, from when to when.
+
 A reader's words may persuade a small model ("Answer: the person is lying"). What the person does is therefore asked
 apart as well, in the book's own words, and an answer that names anything else is not passed on as an answer.
 """
 
+import os
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import captions, recordings, signals
+from . import captions, recordings, signals, timeline
 from .errors import RecordingError
 
 
@@ -131,7 +135,7 @@ def ask_windows(llasa, processor, imu, question, activities, starts=None, max_ne
     ]
 
 
-def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
+def ask(path, question, start=None, windows=1, max_new_tokens=48, profile=None, placement=None):
     """Ask the tuned model of a profile about a recording of one's own.
 
     Parameters
@@ -140,12 +144,17 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
         See :func:`recordings.read`.
     question : str
     start : float, seconds from the recording's beginning
+        It makes any question one about six seconds; without it, the first six are meant.
     windows : int
         How many windows of six seconds, one after the other.
+    placement : str, optional
+        Where the sensor is worn, such as ``"pocket"``; for a question about the whole recording.
 
     Returns
     -------
-    list of Reply
+    list of Reply, or timeline.Answer
+        The latter for a question about the whole recording, such as "How long did I walk?", see
+        :mod:`llasa_lib.timeline`.
 
     Raises
     ------
@@ -156,6 +165,9 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
     ArtifactError
         If no model was tuned yet.
     """
+    if start is None and windows == 1 and timeline.questions.parse(question):
+        return recognise(path, placement, profile).answer(question)
+    start = start or 0.0
     # The recording and the question first: a mistake in them should not cost the time it takes to load a model.
     imu, columns = signals.cut_windows([recordings.read(path)], labelled=False)
     starts = np.asarray(columns["start"]) - columns["start"][0]
@@ -173,3 +185,52 @@ def ask(path, question, start=0.0, windows=1, max_new_tokens=48, profile=None):
     # A model from elsewhere may not say what it was taught.
     activities = llasa.config.activities or list(recordings.ACTIVITIES[:6])
     return ask_windows(llasa, processor, imu[chosen], question, activities, starts[chosen], max_new_tokens)
+
+
+def recognise(recording, placement=None, profile=None, llasa=None, processor=None):
+    """Tell what somebody did in a whole recording, and from when to when.
+
+    Parameters
+    ----------
+    recording : Recording, path, or (N, 120, 6) array
+        A recording is cut into windows that overlap by half, and a gap splits it. An array holds the windows of one
+        person, one after the other, in SI units.
+    placement : str, optional
+        Where the sensor is worn, such as ``"pocket"``.
+    profile : str, optional
+        Whose tuned model is asked, unless ``llasa`` and ``processor`` are given.
+
+    Returns
+    -------
+    timeline.Timeline
+        A row per window and ``bouts``, in seconds from the recording's beginning.
+
+    Raises
+    ------
+    RecordingError
+        If the recording cannot be used, or has no six seconds without a gap; if windows of an array overlap.
+    ArtifactError
+        If no model was tuned yet.
+    """
+    if isinstance(recording, recordings.Recording):
+        stride = signals.LENGTH // 2
+    elif isinstance(recording, str | os.PathLike):
+        recording, stride = recordings.read(recording), signals.LENGTH // 2
+    else:
+        recording, stride = timeline.from_windows(recording), signals.LENGTH
+    pieces = signals.resample(recording)
+    imu, columns = signals.cut_windows(pieces, stride=stride, labelled=False)
+    if llasa is None or processor is None:
+        from . import pipeline, training
+
+        training.quiet()
+        llasa, processor = pipeline.ready(profile)
+    return timeline.build(recording, pieces, columns["start"], *_probabilities(llasa, processor, imu, placement))
+
+
+def _probabilities(llasa, processor, imu, placement):
+    """What a model says of the windows of one person: K names, (N, K) probabilities, (N,) whether they are known."""
+    from . import model
+
+    names = llasa.config.activities or list(recordings.ACTIVITIES[:6])
+    return names, shares(model.score_activities(llasa, processor, imu, names)), np.ones(len(imu), dtype=bool)

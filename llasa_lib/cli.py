@@ -4,6 +4,7 @@ A mistake of the user ends in one sentence on standard error and exit code 2; a 
 traceback.
 """
 
+import contextlib
 import errno
 import os
 import shlex
@@ -45,6 +46,13 @@ FullOption = Annotated[
 ]
 
 
+RecordingArgument = Annotated[
+    Path, typer.Argument(help="A recording of your own: CSV, zip or folder, as a phone app exported it.")
+]
+
+PlacementOption = Annotated[str | None, typer.Option(help="Where the sensor is worn: pocket, waist, wrist, ...")]
+
+
 def _pipeline(profile):
     # Imported here: torch and transformers take seconds, and `llasa --help` should not.
     from .pipeline import Pipeline
@@ -83,7 +91,7 @@ def _check_save(file, save):
         return
     files.check_target(save)
     if save.exists() and (save.samefile(file) or file.resolve() in save.resolve().parents):
-        raise RecordingError(f"--save {save} would write over the recording itself. Give another name.")
+        raise RecordingError(f"{save} would write over the recording itself. Give another name.")
 
 
 def _inspect(file, stated, save):
@@ -205,26 +213,26 @@ def run(profile: ProfileOption = None):
 
 @app.command()
 def ask(
-    file: Annotated[
-        Path, typer.Argument(help="A recording of your own: CSV, zip or folder, as a phone app exported it.")
-    ],
+    file: RecordingArgument,
     question: Annotated[
         str, typer.Argument(help="For example: What is the person doing?")
     ] = "What is the person doing?",
-    start: Annotated[float, typer.Option(help="Second of the recording to begin at.")] = 0.0,
+    start: Annotated[
+        float | None, typer.Option(help="Second to begin at: the question is then about six seconds.")
+    ] = None,
     windows: Annotated[int, typer.Option(min=1, help="How many windows of six seconds to ask about.")] = 1,
     tokens: Annotated[int, typer.Option(min=1, max=2048, help="Longest answer, in tokens.")] = 48,
+    placement: PlacementOption = None,
     profile: ProfileOption = None,
 ):
-    """Ask the tuned model about a recording of your own."""
-    from . import asking
+    """Ask the tuned model about a recording of your own: six seconds, or the whole ("How long did I walk?")."""
+    from . import asking, timeline
 
-    with console.status("reading the recording and the model"), warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("always", UserWarning)
-        replies = asking.ask(file, question, start=start, windows=windows, max_new_tokens=tokens, profile=profile)
-    for warning in noticed:
-        if str(warning.message).startswith(str(file)):  # about the recording; the libraries' own help nobody here
-            console.print(f"beware: {warning.message}")
+    with _reading(file):
+        replies = asking.ask(file, question, start, windows, tokens, profile, placement)
+    if isinstance(replies, timeline.Answer):
+        console.print(str(replies))
+        return
     for reply in replies:
         console.print()
         console.print(Text(f"{reply.start:.1f} to {reply.end:.1f} s", style="bold"), question, sep="  ")
@@ -233,6 +241,43 @@ def ask(
         table.add_row("measured in the signal", reply.evidence)
         table.add_row("the sensor alone says", reply.shares_text())
         console.print(table)
+
+
+@app.command()
+def timeline(
+    file: RecordingArgument,
+    placement: PlacementOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="Draw it into this file: PNG, PDF or SVG.")] = None,
+    profile: ProfileOption = None,
+):
+    """What somebody did in a recording of your own, and from when to when."""
+    from . import asking, recordings
+
+    if figure is not None and figure.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise RecordingError(f"--figure {figure} must end in .png, .pdf or .svg.")
+    _check_save(file, figure)
+    with _reading(file, quiet=json):
+        recording = recordings.read(file)
+        found = asking.recognise(recording, placement, profile)
+    console.print(found.to_json() if json else str(found), highlight=False)
+    if figure is not None:
+        from . import plots
+
+        with files.atomic(figure) as path:
+            drawn = plots.timeline(recording, found)[0].figure
+            drawn.savefig(path, format=figure.suffix[1:].lower())
+
+
+@contextlib.contextmanager
+def _reading(file, quiet=False):
+    """Read a recording and ask a model; what is said about the recording is told, on standard error if ``quiet``."""
+    with console.status("reading the recording and the model"), warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in noticed:
+        if str(warning.message).startswith(str(file)):  # about the recording; the libraries' own help nobody here
+            (Console(stderr=True, markup=False) if quiet else console).print(f"beware: {warning.message}")
 
 
 def _by_share(efficiency):

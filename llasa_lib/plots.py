@@ -8,7 +8,8 @@ import numpy as np
 import seaborn as sns
 
 from . import signals
-from .recordings import ACTIVITIES
+from .recordings import ACTIVITIES, TRANSITIONS, stretches
+from .timeline import CHANGING, UNKNOWN
 
 COLOURS = _COLOURS = sns.color_palette("colorblind", 10)
 AXIS_COLOURS = {"x": _COLOURS[0], "y": _COLOURS[1], "z": _COLOURS[2]}
@@ -114,6 +115,55 @@ def shares(values, activities, ax=None):
     ax.set(xlim=(0, 1), xlabel="share of probability among these sentences")
     ax.invert_yaxis()
     return ax
+
+
+def timeline(recording, found, axes=None):
+    """A whole recording: the size of acceleration, what somebody did meanwhile, and how sure that is.
+
+    Parameters
+    ----------
+    recording : Recording
+    found : timeline.Timeline
+        Of :func:`asking.recognise`.
+
+    Returns
+    -------
+    three matplotlib axes
+        What is unlike anything taught is hatched; changes of posture share a lane.
+    """
+    lane = lambda name: CHANGING if name in TRANSITIONS else name
+    said = {lane(bout.activity) for bout in found.bouts}
+    lanes = [name for name in (*ACTIVITIES, "keeping still", CHANGING, UNKNOWN) if name in said]
+    lanes += sorted(said - set(lanes))
+    if axes is None:
+        size = {"figsize": (10, 3.4 + 0.3 * len(lanes)), "height_ratios": (3, 0.7 + 0.5 * len(lanes), 1.5)}
+        axes = plt.subplots(3, 1, sharex=True, layout="constrained", **size)[1]
+    unit, name = next((pair for pair in ((3600, "h"), (60, "min")) if recording.duration >= 2 * pair[0]), (1, "s"))
+    time, size = (recording.time - recording.time[0]) / unit, np.linalg.norm(recording.acceleration, axis=1)
+    step = max(len(size) // 2000, 1)
+    for piece in stretches(recording.time):  # thin enough to draw, and no peak is lost
+        starts = np.arange(piece.start, piece.stop, step)
+        low, high = (extreme.reduceat(size[: piece.stop], starts) for extreme in (np.minimum, np.maximum))
+        axes[0].plot(np.repeat(time[starts], 2), np.column_stack([low, high]).ravel(), color="0.25", linewidth=0.6)
+    for activity in found.seconds():  # all bouts of one activity at once: a day has thousands
+        bouts = [bout for bout in found.bouts if bout.activity == activity]
+        spans = [(bout.start / unit, bout.seconds / unit) for bout in bouts]
+        colour, hatch = ACTIVITY_COLOURS.get(activity, "0.6"), None
+        if not bouts[0].known:
+            colour, hatch = "white", "////"
+        style = {"facecolor": colour, "edgecolor": "0.3" if hatch else colour, "hatch": hatch}
+        whole = axes[0].get_xaxis_transform()
+        axes[0].broken_barh(spans, (0, 1), transform=whole, alpha=0.3, linewidth=0, zorder=0, **style)
+        axes[1].broken_barh(spans, (lanes.index(lane(activity)) - 0.4, 0.8), **style)
+    ends = [np.array([getattr(bout, what) for bout in found.bouts]) for what in ("probability", "start", "end")]
+    axes[2].hlines(ends[0], ends[1] / unit, ends[2] / unit, color="0.25", linewidth=2)
+    middle = [(row.start + row.end) / 2 / unit for row in found]
+    axes[2].plot(middle, [row.probability for row in found], ".", color=_COLOURS[0], markersize=3, alpha=0.5)
+    axes[1].set_yticks(range(len(lanes)), lanes)
+    axes[1].set_ylim(len(lanes) - 0.4, -0.6)
+    axes[0].set(ylabel="|acceleration|\n(m/s²)", xlim=(0, max(recording.duration, 1e-3) / unit))
+    axes[2].set(ylabel="probability", ylim=(0, 1.05), xlabel=f"time ({name})")
+    return axes
 
 
 TOKEN_COLOURS = {"sensor": _COLOURS[0], "prompt": (0.93, 0.93, 0.93), "learned": _COLOURS[1]}

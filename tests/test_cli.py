@@ -16,7 +16,7 @@ from llasa_lib import cli, files, language_models, profiles
 from llasa_lib.pipeline import STAGES
 from llasa_lib.recordings import sources
 
-VERBS = (*(stage for stage in STAGES if not stage.endswith("-full")), "run", "ask", "write")
+VERBS = (*(stage for stage in STAGES if not stage.endswith("-full")), "run", "ask", "timeline", "write")
 HEADER = ["time", "acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z"]
 
 
