@@ -7,9 +7,10 @@ for what an interrupted run goes on from. :mod:`pipeline` decides when one is ca
 import warnings
 
 import datasets
+import numpy as np
 import pyarrow.parquet as pq
 
-from . import encoder, evaluation, files, model, questions, recordings, signals, tuning
+from . import encoder, evaluation, files, model, processes, questions, recordings, signals, tuning
 from .errors import ArtifactError, FetchError
 
 SPLITS = ("train", "validation", "test")
@@ -54,6 +55,8 @@ def align(run, folder, work):
     settings = run.profile.align
     llasa, processor, corpus = build(run, settings)
     history = model.align(llasa, processor, corpus, settings, work, run.profile.seed, keep=True)
+    if processes.count() == 1:  # shared out among several, the projector is whole in none of them
+        _fit_temperature(llasa, processor, run.caption()["validation"])
     _save_model(llasa, processor, history, folder)
 
 
@@ -117,6 +120,14 @@ def build(run, settings):
     )
     model.familiarity.fit(processor.feature_extractor, windows, corpus["activity"], validation)
     return llasa, processor, corpus
+
+
+def _fit_temperature(llasa, processor, validation):
+    """How sure the model is, corrected on validation people; kept with the processor."""
+    windows = signals.calibrate(validation, placement=validation["placement"])
+    names, probabilities = model.recognised(llasa, processor, windows)
+    truth = np.array([names.index(one) for one in validation["activity"]])
+    processor.feature_extractor.familiar["temperature"] = model.familiarity.fit_temperature(probabilities, truth)
 
 
 def _within_reach(data):

@@ -22,6 +22,7 @@ from llasa_lib.model.alignment import (
     build,
     contrastive_loss,
     nearest_words,
+    recognised,
     step_seconds,
     warm_up,
     word_targets,

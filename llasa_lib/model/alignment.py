@@ -4,6 +4,7 @@ import statistics
 import time
 
 import numpy as np
+import scipy
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -13,6 +14,7 @@ from llasa_lib.model.conversations import Conversations, collate, read_once
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
 from llasa_lib.model.processing import ImuFeatureExtractor, LlasaProcessor, with_placement
 
+TEMPERATURE = 0.1  # of the softmax over activities in the contrastive loss
 CAPTION_PROMPT = "Describe what the sensor felt."
 
 
@@ -122,7 +124,36 @@ def nearest_words(model, targets, **sensor):
     return nn.functional.normalize(tokens.mean(1).float(), dim=-1) @ targets.to(tokens.device).T
 
 
-def contrastive_loss(tokens, targets, activity_labels, temperature=0.1):
+@torch.inference_mode()
+def recognised(model, processor, windows, names=None, batch_size=256):
+    """What somebody does in each window, by the words that lie nearest to its soft tokens; no language model is run.
+
+    So a day of windows takes a minute. The temperature is the contrastive loss's own, corrected on validation people.
+
+    Parameters
+    ----------
+    windows : signals.Calibrated, or (N, T, 6) array
+    names : list of K str, optional
+        Default: what alignment taught the model to name.
+
+    Returns
+    -------
+    (list of K str, (N, K) array)
+        Names, and their probabilities in each window.
+    """
+    names = names or model.config.activities
+    windows = processor.feature_extractor.windows(windows)
+    temperature = TEMPERATURE * processor.feature_extractor.familiar.get("temperature", 1.0)
+    targets, found = word_targets(model, processor, names), []
+    for start in range(0, len(windows), batch_size):
+        sensor = read_once(model, processor, windows[start : start + batch_size])
+        sensor = {name: value.to(model.device) for name, value in sensor.items()}
+        cosines = nearest_words(model, targets, **sensor).float().cpu().numpy()
+        found.append(scipy.special.softmax(cosines / temperature, axis=1))
+    return names, np.concatenate(found)
+
+
+def contrastive_loss(tokens, targets, activity_labels, temperature=TEMPERATURE):
     """Contrastive loss: a window's soft tokens should lie nearer to its activity's words than to the others'.
 
     Half of it asks this of every single token, half of their mean. Of the mean alone, a language model can read little:

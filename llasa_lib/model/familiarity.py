@@ -5,6 +5,7 @@ that counts as familiar is that of nineteen in twenty windows of validation peop
 """
 
 import numpy as np
+from scipy.special import log_softmax
 
 from llasa_lib import signals
 from llasa_lib.model.processing import POCKET, said_placement
@@ -12,6 +13,8 @@ from llasa_lib.model.processing import POCKET, said_placement
 BANDS = ((0, 2), (2, 5), (5, 9), (9, 14), (14, 19))  # of the 19 spectral lines
 IN_A_POCKET = 1.6  # nobody of the training people wore a pocket, which shakes in ways of its own: this much further
 TIPPING = 1.15  # rad/s, root mean square; no waist tips as fast as a thigh or an arm that swings
+TEMPERATURES = np.geomspace(0.5, 4.0, 31)
+_KEPT = ("activities", "means", "precision", "ranges", "threshold")
 REASONS = {
     "rougher": ("gentler", "acceleration varies by {:.1f} m/s²", "{:.1f} to {:.1f}"),
     "turning faster": ("turning more slowly", "rotation is {:.1f} rad/s", "{:.1f} to {:.1f}"),
@@ -54,6 +57,26 @@ def fit(extractor, windows, activities, validation):
     extractor.familiar["threshold"] = float(np.quantile(found, 0.95))
 
 
+def is_whole(familiar):
+    """Whether what an extractor keeps, which may come from anybody's file, is complete, finite and of the right size."""
+    size = len(signals.FRAME_CHANNELS) * (2 + len(BANDS))
+    if not isinstance(familiar, dict) or set(familiar) - {*_KEPT, "temperature"}:
+        return False
+    if not familiar.get("temperature", 1.0) > 0 or not set(familiar) & set(_KEPT):
+        return set(familiar) <= {"temperature"} and familiar.get("temperature", 1.0) > 0
+    try:
+        arrays = {name: np.array(familiar[name], dtype=float) for name in _KEPT if name != "activities"}
+    except (KeyError, TypeError, ValueError):
+        return False
+    shapes = {
+        "means": (len(familiar["activities"]), size),
+        "precision": (size, size),
+        "ranges": (2, 2),
+        "threshold": (),
+    }
+    return all(arrays[name].shape == shape and np.isfinite(arrays[name]).all() for name, shape in shapes.items())
+
+
 def distance(extractor, windows):
     """How far windows (N,) are from the nearest activity, and which that is; 0 where nobody moves."""
     kept, bands = extractor.familiar, _bands(extractor.summary(windows))
@@ -64,12 +87,29 @@ def distance(extractor, windows):
 
 def known(extractor, windows):
     """Whether each window is like something that was taught, (N,) bool. Stillness is."""
-    if not extractor.familiar:
+    if "means" not in extractor.familiar:
         return np.ones(len(windows), bool)
     told = np.array([said_placement(word) for word in windows.placement])
     pocket = (told == POCKET) | ((told == "") & swings(windows))
     allowed = extractor.familiar["threshold"] * np.where(pocket, IN_A_POCKET, 1.0)
     return distance(extractor, windows)[0] <= allowed
+
+
+def fit_temperature(probabilities, truth):
+    """By what log-probabilities (N, K) have to be divided, so that they are as sure as they are right.
+
+    Parameters
+    ----------
+    probabilities : (N, K) array, of validation people
+    truth : (N,) array of int
+
+    Returns
+    -------
+    float
+    """
+    logits, rows = np.log(np.maximum(probabilities, 1e-12)), np.arange(len(truth))
+    loss = {t: -log_softmax(logits / t, axis=1)[rows, truth].mean() for t in TEMPERATURES}
+    return float(min(loss, key=loss.get))
 
 
 def reason(extractor, window):

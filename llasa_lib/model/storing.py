@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 
 from llasa_lib import files, language_models
 from llasa_lib.errors import ArtifactError, ModelError, first_line
-from llasa_lib.model import bases
+from llasa_lib.model import bases, familiarity
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
 from llasa_lib.model.processing import LlasaProcessor
@@ -109,7 +109,8 @@ def _check_pair(processor, config):
             f"the processor makes {processor.tokens_per_window} tokens of a window, "
             f"the model {config.tokens_per_window}"
         )
-    if not processor.feature_extractor.has_scales():
+    read = processor.feature_extractor
+    if not read.has_scales() or not familiarity.is_whole(read.familiar):
         raise ValueError("the processor's scales of the statistics are missing or no such numbers")
 
 
