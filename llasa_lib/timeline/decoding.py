@@ -99,7 +99,7 @@ def _features(acceleration, rotation):
 
 
 def _around(values, shift=0):
-    """Mean and standard deviation over the 1.5 s around each tick, or ``shift`` ticks from it: two (ticks, C) arrays."""
+    """Mean and standard deviation over 1.5 s around each tick, or ``shift`` ticks from it: two (ticks, C) arrays."""
     starts = np.arange(0, len(values), TICK)
     sums = [np.add.reduceat(part, starts) for part in (values, values**2)]
     counts = np.diff([*starts, len(values)])[:, None]  # the last tick may be short
