@@ -157,6 +157,7 @@ def build(recording, pieces, starts, names, probabilities, known):
     states = decoding.states_of(names)
     changes = decoding.changes_of(states)
     rows, bouts = [], []
+    duration = recording.duration + 1 / recording.rate
     for piece in pieces:
         inside = (starts >= piece.time[0] - 1e-6) & (starts <= piece.time[-1])
         if not inside.any():
@@ -167,12 +168,13 @@ def build(recording, pieces, starts, names, probabilities, known):
         )
         belief = decoding.posterior(likelihoods, changes)
         begin, end = piece.time[[0, -1]] - recording.time[0]
+        end = min(end + 1 / signals.RATE, duration)
         rows += _rows(states, belief, first, starts[inside] - recording.time[0])
         path = decoding.best_path(likelihoods, changes)
         path = decoding.refine(path, states, piece.acceleration, piece.rotation)
-        bouts += _bouts(states, path, belief, begin, end + 1 / signals.RATE, piece.acceleration)
+        bouts += _bouts(states, path, belief, begin, end, piece.acceleration)
     bouts = [_counted(recording, bout) for bout in bouts]
-    return Timeline(rows, bouts, recording.duration, list(names))
+    return Timeline(rows, bouts, duration, list(names))
 
 
 def _by_name(states, belief):
