@@ -14,7 +14,6 @@ BANDS = ((0, 2), (2, 5), (5, 9), (9, 14), (14, 19))  # of the 19 spectral lines
 IN_A_POCKET = 1.6  # nobody of the training people wore a pocket, which shakes in ways of its own: this much further
 TIPPING = 1.15  # rad/s, root mean square; no waist tips as fast as a thigh or an arm that swings
 TEMPERATURES = np.geomspace(0.5, 4.0, 31)
-_KEPT = ("activities", "means", "precision", "ranges", "threshold")
 REASONS = {
     "rougher": ("gentler", "acceleration varies by {:.1f} m/s²", "{:.1f} to {:.1f}"),
     "turning faster": ("turning more slowly", "rotation is {:.1f} rad/s", "{:.1f} to {:.1f}"),
@@ -58,23 +57,18 @@ def fit(extractor, windows, activities, validation):
 
 
 def is_whole(familiar):
-    """Whether what an extractor keeps, which may come from anybody's file, is complete, finite and of the right size."""
+    """Whether what an extractor keeps, which may be anybody's, is complete, finite and of the right size; or nothing."""
     size = len(signals.FRAME_CHANNELS) * (2 + len(BANDS))
-    if not isinstance(familiar, dict) or set(familiar) - {*_KEPT, "temperature"}:
-        return False
-    if not familiar.get("temperature", 1.0) > 0 or not set(familiar) & set(_KEPT):
-        return set(familiar) <= {"temperature"} and familiar.get("temperature", 1.0) > 0
     try:
-        arrays = {name: np.array(familiar[name], dtype=float) for name in _KEPT if name != "activities"}
+        shapes = {"temperature": ()} if "temperature" in familiar else {}
+        if set(familiar) - set(shapes):
+            count = len(familiar["activities"])
+            shapes |= {"means": (count, size), "precision": (size, size), "ranges": (2, 2), "threshold": ()}
+        arrays = {name: np.array(familiar[name], dtype=float) for name in shapes}
     except (KeyError, TypeError, ValueError):
         return False
-    shapes = {
-        "means": (len(familiar["activities"]), size),
-        "precision": (size, size),
-        "ranges": (2, 2),
-        "threshold": (),
-    }
-    return all(arrays[name].shape == shape and np.isfinite(arrays[name]).all() for name, shape in shapes.items())
+    whole = all(arrays[name].shape == shape and np.isfinite(arrays[name]).all() for name, shape in shapes.items())
+    return whole and arrays.get("temperature", 1.0) > 0
 
 
 def distance(extractor, windows):
