@@ -57,7 +57,7 @@ def fit(extractor, windows, activities, validation):
 
 
 def is_whole(familiar):
-    """Whether what an extractor keeps, which may be anybody's, is complete, finite and of the right size; or nothing."""
+    """Whether what an extractor keeps, which may be anybody's, is complete and finite, or nothing at all."""
     size = len(signals.FRAME_CHANNELS) * (2 + len(BANDS))
     try:
         shapes = {"temperature": ()} if "temperature" in familiar else {}
