@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from llasa_lib import encoder, evaluation, profiles, questions, signals
 from llasa_lib.errors import ArtifactError
 from llasa_lib.evaluation import System
-from llasa_lib.evaluation.run import GENERATED, MIRRORED, SCORED, ZEROED
+from llasa_lib.evaluation.run import GENERATED, MIRRORED, SCORED, TURNED, ZEROED, turned
 from llasa_lib.recordings import ACTIVITIES
 
 SIX = list(ACTIVITIES[:6])
@@ -206,7 +206,7 @@ def people(hapt_windows):
 def baselines(people):
     limu_bert = encoder.LimuBertModel(encoder.LimuBertConfig()).eval()
     train = people["train"]
-    return evaluation.fit_baselines(signals.to_array(train), train["activity"], limu_bert, seed=0)
+    return evaluation.fit_baselines(signals.calibrate(train), train["activity"], limu_bert, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -215,12 +215,12 @@ def report(tiny_llasa, people, baselines):
 
 
 def test_baselines_learn_from_two_people_what_helps_with_a_third(people, baselines):
-    imu, true = signals.to_array(people["test"]), people["test"]["activity"]
-    predicted = baselines.predict(imu)
+    true = people["test"]["activity"]
+    predicted = baselines.predict(signals.calibrate(people["test"]))
     majority = evaluation.macro_f1(true, predicted.pop("majority class"))
     assert set(predicted) == {
-        "random forest, 132 statistics",
-        "logistic regression, 132 statistics",
+        "random forest, 256 statistics",
+        "logistic regression, 256 statistics",
         "encoder, linear probe",
     }
     for name, said in predicted.items():
@@ -232,7 +232,8 @@ def test_every_system_is_tested_on_the_same_windows(report, people):
     assert report.true == list(test["activity"])
     assert report.subjects == list(test["subject"])
     assert [system.name for system in report.systems[:4]] == [SCORED, GENERATED, ZEROED, MIRRORED]
-    assert [system.kind for system in report.systems] == ["model", "model", "control", "control"] + 4 * ["baseline"]
+    assert report.systems[4].name == TURNED
+    assert [system.kind for system in report.systems] == 2 * ["model"] + 3 * ["control"] + 4 * ["baseline"]
     assert {len(system.predicted) for system in report.systems} == {len(test)}
 
 
@@ -242,21 +243,23 @@ def test_without_settings_the_profile_in_force_decides(tiny_llasa, people, monke
 
 
 def test_every_row_of_the_report_is_about_the_windows_that_its_name_says(tiny_llasa, people, monkeypatch):
-    """With a model that tells from the samples whether a window is the real one, an unplugged one or a mirrored one."""
+    """With a model that tells from the samples whether a window is real, unplugged, mirrored or turned."""
     windows = people["test"].select(range(0, 60, 5))
     imu, names = signals.to_array(windows), sorted(set(windows["activity"]))
     level, upright = signals.level_axis(imu), signals.upright_axis(imu)
     assert level != upright
+    others = turned(windows, seed=0)
 
     def recognise(window):
         real = [np.abs(window - one).max() < 1e-3 for one in imu]
         mirrored = [np.abs(window - signals.mirror(one, level)).max() < 1e-3 for one in imu]
-        assert any(real) or any(mirrored) or not window.any()
-        return 0 if any(real) else 1 if any(mirrored) else 2
+        changed = [np.abs(window - one).max() < 1e-3 for one in others]
+        assert any(real) or any(mirrored) or any(changed) or not window.any()
+        return 0 if any(real) else 1 if any(mirrored) else 3 if any(changed) else 2
 
     def score_activities(model, processor, windows, activities, **options):
         assert activities == names
-        return np.eye(len(activities))[[recognise(window) for window in windows]]
+        return np.eye(len(activities))[[recognise(window) for window in getattr(windows, "imu", windows)]]
 
     def answers_and_scores(model, processor, windows, question, sentences, *rest, **options):
         scores = score_activities(model, processor, windows, names)
@@ -266,7 +269,7 @@ def test_every_row_of_the_report_is_about_the_windows_that_its_name_says(tiny_ll
     monkeypatch.setattr("llasa_lib.evaluation.run.answers_and_scores", answers_and_scores)
     settings = profiles.load("smoke").evaluate.model_copy(update={"windows": None, "bootstrap": 2})
     report = evaluation.evaluate(*tiny_llasa, windows, settings=settings)
-    for name, said in ((SCORED, 0), (GENERATED, 0), (ZEROED, 2), (MIRRORED, 1)):
+    for name, said in ((SCORED, 0), (GENERATED, 0), (ZEROED, 2), (MIRRORED, 1), (TURNED, 3)):
         assert report[name].predicted == [names[said]] * len(windows), name
 
 

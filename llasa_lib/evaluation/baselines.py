@@ -17,13 +17,14 @@ class Baselines:
     extractor: ImuFeatureExtractor
 
     def predict(self, windows):
-        """Predict calibrated windows (:class:`signals.Calibrated`) with every baseline."""
+        """Predict windows, as :func:`fit_baselines` takes them, with every baseline."""
         inputs = _inputs(windows, self.limu_bert, self.extractor)
         return {name: list(model.predict(inputs[kind])) for name, (kind, model) in self.models.items()}
 
 
 def _inputs(windows, limu_bert, extractor):
     """What the model reads: the statistics that its summary tokens are made of, and the encoder's states."""
+    windows = extractor.windows(windows)
     return {
         "summary": extractor.summary(windows),
         "embedding": encoder.pool(encoder.embed(limu_bert, windows.frame)),
@@ -35,7 +36,7 @@ def fit_baselines(windows, activities, limu_bert, seed=0):
 
     Parameters
     ----------
-    windows : signals.Calibrated
+    windows : signals.Calibrated, or (N, T, 6) array of windows that stand alone
         Training windows.
     activities : list of str, length N
     limu_bert : encoder.LimuBertModel
