@@ -30,7 +30,7 @@ def encoders(run, folder, work, full=False):
     full : bool, the full grid of the profile.
     """
     settings, splits, seed = run.profile.ablate.grid(full), run.prepare(), run.profile.seed
-    sides = {name: (signals.to_array(split), np.array(split["activity"])) for name, split in splits.items()}
+    sides = {name: (signals.calibrate(split).frame, np.array(split["activity"])) for name, split in splits.items()}
     workers = 1 if torch.cuda.is_available() or processes.count() > 1 else run.profile.data.processes
     rows = encoder.label_efficiency(
         run.pretrain(), sides["train"], sides["test"], settings, work / "efficiency", seed, workers
@@ -39,7 +39,8 @@ def encoders(run, folder, work, full=False):
 
     @functools.cache
     def windows(stride):
-        return signals.to_array(stages.unlabelled(run, run.profile.encoder.model_copy(update={"stride": stride}), work))
+        chosen = run.profile.encoder.model_copy(update={"stride": stride})
+        return signals.calibrate(stages.unlabelled(run, chosen, work)).frame
 
     published = work / "published"
     if not published.exists():
@@ -78,7 +79,7 @@ def projectors(run, folder, work, full=False):
     """
     settings, seed = run.profile.compare.grid(full), run.profile.seed
     corpus, validation = _some(run.training_corpus(), settings.windows), run.prepare()["validation"]
-    imu, text = signals.to_array(corpus), run.profile.language_model
+    imu, text = signals.calibrate(corpus), run.profile.language_model
     # Nobody trains the language model, and only a row whose encoder is thawed reads the windows anew.
     loaded = language_models.load(text.name, chat=text.chat, quantize=text.quantize)
     sensor = {}

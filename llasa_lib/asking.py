@@ -23,7 +23,8 @@ class Reply:
 
     ``answer`` is the model's; ``evidence`` is measured by a program; ``shares`` are the model's probabilities of the
     activities' sentences, scaled to sum to 1: it was asked for them in the book's words, not in the reader's.
-    ``contradicted`` names what the answer says that the person does, and the sensor alone does not.
+    ``contradicted`` names what the answer says that the person does, and the sensor alone does not. ``unfamiliar`` says
+    why the window is unlike anything that was taught, if it is.
     """
 
     start: float
@@ -33,11 +34,14 @@ class Reply:
     evidence: str
     shares: dict[str, float]
     contradicted: tuple[str, ...] = ()
+    unfamiliar: str = ""
 
     def told(self):
-        """The answer; one that is contradicted is quoted, behind what the sensor alone says."""
+        """The answer; one that cannot be believed is quoted, behind the reason."""
+        if self.unfamiliar:
+            return f"This is unlike anything I was taught ({self.unfamiliar}), so do not believe: “{self.answer}”"
         if not self.contradicted:
-            return self.answer
+            return self.answer + (STILL_NOTE if "keeping still" in self.answer else "")
         return (
             f"The sensor alone says: {self.shares_text(1)}. The model's answer to this question names "
             f"{' and '.join(self.contradicted)} instead, so do not believe it: “{self.answer}”"
@@ -47,6 +51,10 @@ class Reply:
         """The likeliest activities in words."""
         ranked = sorted(self.shares.items(), key=lambda pair: -pair[1])[:most]
         return ", ".join(f"{name} {share:.0%}" for name, share in ranked)
+
+
+_TAUGHT = list(recordings.ACTIVITIES[:6])  # by a model from elsewhere, which does not say so
+STILL_NOTE = " Sitting, standing and lying cannot be told apart without knowing how the sensor is worn."
 
 
 def shares(scores):
@@ -66,10 +74,11 @@ _WORDS = {
     "standing": r"standing",
     "lying": r"lying|laying|sleeping|asleep",
     "jogging": r"jogging|running",
+    "keeping still": r"keep(?:s|ing) still|motionless",
     "biking": r"biking|cycling|(?:bicycle|bike) ride",
 }
 _DOES = re.compile(r"\b(?:person|wearer|user|he|she|they)(?: is|'s| are|'re) (?:now |just |still )?([a-z]+ing)\b")
-_NO_ACTIVITY = {"moving", "doing", "being", "going", "wearing", "carrying", "holding", "turning", "using"}
+_NO_ACTIVITY = {"moving", "doing", "being", "going", "wearing", "carrying", "holding", "turning", "using", "keeping"}
 
 
 def contradicted(answer, recognised):
@@ -85,12 +94,14 @@ def contradicted(answer, recognised):
     tuple of str
         Empty too for an answer that names none. Words that are no activity of the book are given as they stand.
     """
-    from . import evaluation
+    from . import evaluation, questions
 
     known = evaluation.named(answer, _WORDS)
     other = {word for word in _DOES.findall(answer.lower()) if not evaluation.named(word, _WORDS)} - _NO_ACTIVITY
     if recognised not in known and re.search(_WORDS.get(recognised, "(?!)"), answer.lower()):
         other.add(f"not {recognised}")
+    if recognised in questions.POSTURES:
+        known.discard(questions.STILL)  # who sits keeps still
     # "Stairs" alone fits both ways.
     return tuple(sorted(name for name in known | other if name not in recognised))
 
@@ -100,7 +111,7 @@ def ask_windows(llasa, processor, imu, question, activities, starts=None, max_ne
 
     Parameters
     ----------
-    imu : (N, T, 6) array, SI units
+    imu : signals.Calibrated, or (N, T, 6) array of windows that stand alone
     question : str
     activities : list of str
         What the model may choose from, for the shares.
@@ -112,15 +123,17 @@ def ask_windows(llasa, processor, imu, question, activities, starts=None, max_ne
     """
     from . import model, questions
 
+    windows = processor.feature_extractor.windows(imu)
     own_words = question != questions.RECOGNITION_QUESTION
     if not own_words:
         sentences = [questions.recognition_answer(activity) for activity in activities]
-        texts, scores = model.answers_and_scores(llasa, processor, imu, question, sentences, max_new_tokens)
+        texts, scores = model.answers_and_scores(llasa, processor, windows, question, sentences, max_new_tokens)
     else:
-        texts = model.answers(llasa, processor, imu, question, max_new_tokens)
-        scores = model.score_activities(llasa, processor, imu, activities)
-    starts = [0.0] * len(imu) if starts is None else starts
-    seconds = imu.shape[1] / signals.RATE
+        texts = model.answers(llasa, processor, windows, question, max_new_tokens)
+        scores = model.score_activities(llasa, processor, windows, activities)
+    known = model.familiarity.known(processor.feature_extractor, windows)
+    starts = [0.0] * len(windows) if starts is None else starts
+    seconds = windows.imu.shape[1] / signals.RATE
     return [
         Reply(
             start=float(start),
@@ -130,8 +143,9 @@ def ask_windows(llasa, processor, imu, question, activities, starts=None, max_ne
             evidence=captions.describe(captions.measure(window)).text,
             shares=dict(zip(activities, row.tolist(), strict=True)),
             contradicted=contradicted(text, activities[row.argmax()]) if own_words else (),
+            unfamiliar="" if known[n] else model.familiarity.reason(processor.feature_extractor, windows[n]),
         )
-        for window, text, row, start in zip(imu, texts, shares(scores), starts, strict=True)
+        for n, (window, text, row, start) in enumerate(zip(windows.imu, texts, shares(scores), starts, strict=True))
     ]
 
 
@@ -148,7 +162,7 @@ def ask(path, question, start=None, windows=1, max_new_tokens=48, profile=None, 
     windows : int
         How many windows of six seconds, one after the other.
     placement : str, optional
-        Where the sensor is worn, such as ``"pocket"``; for a question about the whole recording.
+        Where the sensor is worn, such as ``"pocket"``.
 
     Returns
     -------
@@ -182,9 +196,11 @@ def ask(path, question, start=None, windows=1, max_new_tokens=48, profile=None, 
     check_question(question, model.IMU_TOKEN, measured=False)
     training.quiet()
     llasa, processor = pipeline.ready(profile)
-    # A model from elsewhere may not say what it was taught.
-    activities = llasa.config.activities or list(recordings.ACTIVITIES[:6])
-    return ask_windows(llasa, processor, imu[chosen], question, activities, starts[chosen], max_new_tokens)
+    activities = llasa.config.activities or _TAUGHT
+    # The whole recording says which way is up, and how this person moves.
+    return ask_windows(
+        llasa, processor, _calibrated(imu, placement)[chosen], question, activities, starts[chosen], max_new_tokens
+    )
 
 
 def recognise(recording, placement=None, profile=None, llasa=None, processor=None):
@@ -232,5 +248,17 @@ def _probabilities(llasa, processor, imu, placement):
     """What a model says of the windows of one person: K names, (N, K) probabilities, (N,) whether they are known."""
     from . import model
 
-    names = llasa.config.activities or list(recordings.ACTIVITIES[:6])
-    return names, shares(model.score_activities(llasa, processor, imu, names)), np.ones(len(imu), dtype=bool)
+    windows = _calibrated(imu, placement)
+    names, probabilities = model.recognised(llasa, processor, windows, llasa.config.activities or _TAUGHT)
+    return names, probabilities, model.familiarity.known(processor.feature_extractor, windows)
+
+
+def _calibrated(imu, placement=None):
+    """The windows of one recording together; a sensor that tips as no waist does is taken to be in a pocket."""
+    from . import model
+
+    model.said_placement(placement)  # an unknown word is refused before anything is calculated
+    windows = signals.calibrate(imu, ["recording"] * len(imu), placement)
+    if not placement:
+        windows.placement = np.where(model.familiarity.swings(windows), "trouser pocket", "")
+    return windows

@@ -55,7 +55,7 @@ class _Made:
 
 
 _ENCODERS = ("prepare", "pretrain"), ("data", "encoder", "ablate", "seed")
-_PROJECTORS = ("prepare", "pretrain", "caption"), ("align", "compare", "evaluate", "language_model", "seed")
+_PROJECTORS = ("pretrain", "caption"), ("align", "compare", "evaluate", "language_model", "seed")
 STAGES = {
     "prepare": Stage("stages.prepare", "stages.load_splits", (), ("data",)),
     "pretrain": Stage("stages.pretrain", "encoder.loading.load", ("prepare",), ("data", "encoder", "seed")),
@@ -63,7 +63,11 @@ STAGES = {
     "ablate-full": Stage("ablation.all_encoders", "ablation.load_encoders", *_ENCODERS),
     "caption": Stage("stages.caption", "stages.load_splits", ("prepare",), ("caption", "seed")),
     "align": Stage(
-        "stages.align", "model.storing.load", ("pretrain", "caption"), ("align", "language_model", "seed"), True
+        "stages.align",
+        "model.storing.load",
+        ("prepare", "pretrain", "caption"),
+        ("align", "language_model", "seed"),
+        True,
     ),
     "compare": Stage("ablation.projectors", "ablation.load_projectors", *_PROJECTORS),
     "compare-full": Stage("ablation.all_projectors", "ablation.load_projectors", *_PROJECTORS),

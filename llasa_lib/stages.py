@@ -7,9 +7,10 @@ for what an interrupted run goes on from. :mod:`pipeline` decides when one is ca
 import warnings
 
 import datasets
+import numpy as np
 import pyarrow.parquet as pq
 
-from . import encoder, evaluation, files, model, questions, recordings, signals, tuning
+from . import encoder, evaluation, files, model, processes, questions, recordings, signals, tuning
 from .errors import ArtifactError, FetchError
 
 SPLITS = ("train", "validation", "test")
@@ -35,7 +36,8 @@ def prepare(run, folder, work):
 def pretrain(run, folder, work):
     """Windows of training subjects -> LIMU-BERT."""
     settings = run.profile.encoder
-    limu_bert, history = pretrained(run, settings, unlabelled(run, settings, work), work / "training", keep=True)
+    frame = signals.calibrate(unlabelled(run, settings, work)).frame
+    limu_bert, history = pretrained(run, settings, frame, work / "training", keep=True)
     limu_bert.save_pretrained(folder)
     files.write_json(history, folder / "history.json")
 
@@ -44,9 +46,7 @@ def caption(run, folder, work):
     """Windows -> captions and questions; of the training windows also those of their augmented copies."""
     settings = run.profile.caption
     splits = {name: questions.make_corpus(split) for name, split in run.prepare().items()}
-    augmented = questions.add_augmented(
-        splits["train"], settings.copies, settings.copy_turn, settings.copy_mirror, run.profile.seed
-    )
+    augmented = questions.add_augmented(splits["train"], settings.copies, run.profile.seed)
     _save_splits({**splits, "augmented": augmented}, folder)
 
 
@@ -55,6 +55,8 @@ def align(run, folder, work):
     settings = run.profile.align
     llasa, processor, corpus = build(run, settings)
     history = model.align(llasa, processor, corpus, settings, work, run.profile.seed, keep=True)
+    if processes.count() == 1:  # shared out among several, the projector is whole in none of them
+        _fit_temperature(llasa, processor, run.caption()["validation"])
     _save_model(llasa, processor, history, folder)
 
 
@@ -70,7 +72,7 @@ def evaluate(run, folder, work):
     """The tuned model and its rivals on test subjects -> report."""
     profile, splits = run.profile, run.prepare()
     train = splits["train"]
-    rivals = evaluation.fit_baselines(signals.to_array(train), train["activity"], run.pretrain(), profile.seed)
+    rivals = evaluation.fit_baselines(signals.calibrate(train), train["activity"], run.pretrain(), profile.seed)
     report = evaluation.evaluate(
         *run.tune(), splits["test"], rivals, profile.evaluate, profile=profile.name, seed=profile.seed
     )
@@ -105,9 +107,10 @@ def pretrained(run, settings, imu, work, keep=False):
 def build(run, settings):
     """A fresh model and processor under the settings of an alignment, and the training corpus."""
     corpus = run.training_corpus()
+    windows, validation = signals.calibrate(corpus), signals.calibrate(run.caption()["validation"])
     llasa, processor = model.build(
         run.pretrain().limu_bert,
-        signals.to_array(corpus),
+        windows,
         run.profile.language_model,
         settings.steps_per_token,
         settings.summary_tokens,
@@ -115,7 +118,16 @@ def build(run, settings):
         run.profile.seed,
         settings.projector,
     )
+    model.familiarity.fit(processor.feature_extractor, windows, corpus["activity"], validation)
     return llasa, processor, corpus
+
+
+def _fit_temperature(llasa, processor, validation):
+    """How sure the model is, corrected on validation people; kept with the processor."""
+    windows = signals.calibrate(validation, placement=validation["placement"])
+    names, probabilities = model.recognised(llasa, processor, windows)
+    truth = np.array([names.index(one) for one in validation["activity"]])
+    processor.feature_extractor.familiar["temperature"] = model.familiarity.fit_temperature(probabilities, truth)
 
 
 def _within_reach(data):

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from . import captions, questions, signals, training
 from .errors import ModelError
-from .model import Conversations, collate, freeze_mask_token, read_once, with_measurements
+from .model import Conversations, collate, freeze_mask_token, read_once, with_measurements, with_placement
 
 
 def tuning_samples(corpus, turns, epochs, seed, measured_share=0.0):
@@ -37,7 +37,7 @@ def tuning_samples(corpus, turns, epochs, seed, measured_share=0.0):
     list of (int, list of (question, answer))
     """
     rng = np.random.default_rng(seed)
-    asked, facts, activities = corpus["questions"], corpus["facts"], corpus["activity"]
+    asked, facts, activities, told = (corpus[name] for name in ("questions", "facts", "activity", "told"))
     samples = []
     for number, row in enumerate(training.passes(len(corpus), epochs, rng)):
         measured = rng.random() < measured_share
@@ -52,6 +52,7 @@ def tuning_samples(corpus, turns, epochs, seed, measured_share=0.0):
         talk = [pairs[n] for n in chosen]
         if measured:
             talk[0] = (with_measurements(talk[0][0], measurements), talk[0][1])
+        talk[0] = (with_placement(talk[0][0], told[row]), talk[0][1])
         samples.append((row, talk))
     return samples
 
@@ -148,7 +149,7 @@ def tune(model, processor, corpus, settings, folder, seed, keep=False):
         tuned,
         Conversations(
             processor,
-            read_once(tuned.get_base_model(), processor, signals.to_array(corpus)),
+            read_once(tuned.get_base_model(), processor, signals.calibrate(corpus)),
             tuning_samples(corpus, settings.turns, settings.epochs, seed, settings.measured_share),
             settings.batch_size,
             seed,

@@ -336,13 +336,13 @@ def test_a_weight_that_is_no_number_is_refused_by_its_name(copied, part, value):
             model.load(folder)
 
 
-@pytest.mark.parametrize(("key", "value"), [("summary_mean", np.nan), ("summary_std", np.inf), ("summary_std", 0.0)])
+@pytest.mark.parametrize(("key", "value"), [("mean", np.nan), ("std", np.inf), ("std", 0.0), ("within", -1.0)])
 def test_statistics_that_are_no_numbers_are_refused(copied, key, value):
     path = copied / "align" / "processor_config.json"
     found = json.loads(path.read_text())
-    found["feature_extractor"][key][3] = value
+    found["feature_extractor"]["scales"][key][3] = value
     path.write_text(json.dumps(found))
-    with pytest.raises(ModelError, match="mean and spread of the statistics"):
+    with pytest.raises(ModelError, match="scales of the statistics"):
         model.load(copied / "align")
 
 

@@ -196,6 +196,8 @@ def test_the_corpus_keeps_the_windows_and_adds_text(hapt_windows, corpus):
         "narration",
         "facts",
         "questions",
+        "session",
+        "told",
     }
     names = "|".join(re.escape(activity) for activity in ACTIVITIES)
     for window, row in zip(signals.to_array(corpus), corpus, strict=True):
@@ -318,23 +320,23 @@ def test_no_window_of_a_test_person_is_in_any_training_text(smoke_run):
 
 
 def test_copies_come_behind_the_corpus_and_leave_it_alone(corpus):
-    enlarged = questions.add_augmented(corpus, copies=2)
+    enlarged = questions.add_augmented(corpus, ["mirrored", "pocket"])
     assert len(enlarged) == 3 * len(corpus)
     assert enlarged.select(range(len(corpus))).to_dict() == corpus.to_dict()
-    for name in ("activity", "subject", "start"):
+    for name in ("subject", "start"):
         assert enlarged[name][len(corpus) : 2 * len(corpus)] == corpus[name][:]
     assert len(set(signals.window_hashes(signals.to_array(enlarged)))) == len(enlarged), "every copy is another window"
-    assert questions.add_augmented(corpus, copies=0) is corpus
+    assert questions.add_augmented(corpus, []) is corpus
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_the_text_of_a_copy_is_true_of_the_copy(corpus, mirrored):
-    copies = questions.add_augmented(corpus, copies=1, mirrored=mirrored).select(range(len(corpus), 2 * len(corpus)))
+@pytest.mark.parametrize("kind", questions.COPIES)
+def test_the_text_of_a_copy_is_true_of_the_copy(corpus, kind):
+    copies = questions.add_augmented(corpus, [kind]).select(range(len(corpus), 2 * len(corpus)))
     for window, text in zip(signals.to_array(copies), copies["caption_blind"], strict=True):
         assert all(claim.holds is not False for claim in verification.verify(text, window)), text
 
 
 def test_copies_do_not_depend_on_what_was_drawn_before(corpus):
-    first = questions.add_augmented(corpus, copies=1, seed=4)
+    first = questions.add_augmented(corpus, ["alone"], seed=4)
     np.random.default_rng().random(3)
-    assert first.to_dict() == questions.add_augmented(corpus, copies=1, seed=4).to_dict()
+    assert first.to_dict() == questions.add_augmented(corpus, ["alone"], seed=4).to_dict()

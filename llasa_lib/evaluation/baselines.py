@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import encoder, signals
+from .. import encoder
+from ..model import ImuFeatureExtractor
 
 
 @dataclass
@@ -13,17 +14,19 @@ class Baselines:
 
     models: dict
     limu_bert: encoder.LimuBertModel
+    extractor: ImuFeatureExtractor
 
     def predict(self, windows):
-        """Predict (N, T, 6) windows in SI units with every baseline."""
-        inputs = _inputs(windows, self.limu_bert)
+        """Predict calibrated windows (:class:`signals.Calibrated`) with every baseline."""
+        inputs = _inputs(windows, self.limu_bert, self.extractor)
         return {name: list(model.predict(inputs[kind])) for name, (kind, model) in self.models.items()}
 
 
-def _inputs(windows, limu_bert):
+def _inputs(windows, limu_bert, extractor):
+    """What the model reads: the statistics that its summary tokens are made of, and the encoder's states."""
     return {
-        "summary": signals.summarise(windows),
-        "embedding": encoder.pool(encoder.embed(limu_bert, windows)),
+        "summary": extractor.summary(windows),
+        "embedding": encoder.pool(encoder.embed(limu_bert, windows.frame)),
     }
 
 
@@ -32,7 +35,7 @@ def fit_baselines(windows, activities, limu_bert, seed=0):
 
     Parameters
     ----------
-    windows : (N, T, 6) array, SI units
+    windows : signals.Calibrated
         Training windows.
     activities : list of str, length N
     limu_bert : encoder.LimuBertModel
@@ -50,14 +53,15 @@ def fit_baselines(windows, activities, limu_bert, seed=0):
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     models = {
         "majority class": ("summary", DummyClassifier(strategy="most_frequent")),
-        "random forest, 132 statistics": (
+        "random forest, 256 statistics": (
             "summary",
             RandomForestClassifier(n_estimators=300, random_state=seed, n_jobs=2),
         ),
-        "logistic regression, 132 statistics": ("summary", linear),
+        "logistic regression, 256 statistics": ("summary", linear),
     }
-    inputs = _inputs(windows, limu_bert)
+    extractor = ImuFeatureExtractor().fit(windows)
+    inputs = _inputs(windows, limu_bert, extractor)
     activities = np.asarray(activities)
     fitted = {name: (kind, model.fit(inputs[kind], activities)) for name, (kind, model) in models.items()}
     fitted["encoder, linear probe"] = ("embedding", encoder.linear_probe(inputs["embedding"], activities))
-    return Baselines(fitted, limu_bert)
+    return Baselines(fitted, limu_bert, extractor)

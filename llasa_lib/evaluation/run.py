@@ -13,6 +13,7 @@ GENERATED = "LLaSA, generated answer"
 SCORED = "LLaSA, log-probability"
 ZEROED = "LLaSA, sensor zeroed"
 MIRRORED = "LLaSA, mirrored rooms"
+TURNED = "LLaSA, phones turned"
 # A name right behind one of these is ruled out, not named: "not walking", "rather than sitting", "isn't really lying".
 _NEGATION = r"(?:\b(?:not|no|never|neither|nor|without|rather than|instead of)|n['’]t)\s+(?:\w+\s+)?"
 
@@ -57,6 +58,30 @@ def best(scores, activities):
     return [activities[n] for n in np.argmax(scores, axis=1)]
 
 
+def calibrated(windows, imu=None):
+    """Windows of a data set as a reader asks about a recording: each person's together, the placement told.
+
+    Parameters
+    ----------
+    windows : datasets.Dataset
+    imu : (N, T, 6) array, optional
+        In place of the data set's own.
+
+    Returns
+    -------
+    signals.Calibrated
+    """
+    imu = signals.to_array(windows) if imu is None else imu
+    return signals.calibrate(imu, windows["subject"], windows["placement"])
+
+
+def turned(windows, seed):
+    """The same windows (N, T, 6) from phones that hang differently, one turn for each person."""
+    names, people = np.unique(windows["subject"], return_inverse=True)
+    turns = signals.augmentation.random_turns(len(names), np.random.default_rng(seed))
+    return signals.rotate(signals.to_array(windows), turns[people])
+
+
 def zeroed(windows):
     """The same windows from a sensor that is unplugged: all zeros."""
     return np.zeros_like(windows)
@@ -64,9 +89,10 @@ def zeroed(windows):
 
 def validate(model, processor, windows, settings):
     """Score a model on validation windows by log-probability: ``{"accuracy", "macro-F1", "windows"}``."""
-    imu, true = signals.to_array(windows), list(windows["activity"])
+    true = list(windows["activity"])
     activities = sorted(set(true))
-    scores = score_activities(model, processor, imu, activities, batch_size=settings.batch_size, progress=True)
+    options = {"batch_size": settings.batch_size, "progress": True}
+    scores = score_activities(model, processor, calibrated(windows), activities, **options)
     predicted = best(scores, activities)
     return {
         "accuracy": float(np.mean(np.array(predicted) == np.array(true))),
@@ -80,7 +106,7 @@ def by_nearest_word(model, processor, windows):
     true = list(windows["activity"])
     names = sorted(set(true))
     with torch.no_grad():
-        sensor = read_once(model, processor, signals.to_array(windows))
+        sensor = read_once(model, processor, signals.calibrate(windows))
         sensor = {name: value.to(model.device) for name, value in sensor.items()}
         cosines = nearest_words(model, **sensor, targets=word_targets(model, processor, names))  # (N, K)
     return macro_f1(true, best(cosines.float().cpu().numpy(), names))
@@ -110,11 +136,12 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
         # Evenly spaced rows keep every subject and activity in.
         windows = windows.select(np.linspace(0, len(windows) - 1, settings.windows).astype(int))
     imu, true, subjects = signals.to_array(windows), list(windows["activity"]), list(windows["subject"])
+    sessions = calibrated(windows)
     activities = sorted(set(true))
     sentences = [questions.recognition_answer(activity) for activity in activities]
     options = {"batch_size": settings.batch_size, "progress": True}
     texts, scores = answers_and_scores(
-        model, processor, imu, questions.RECOGNITION_QUESTION, sentences, settings.max_new_tokens, **options
+        model, processor, sessions, questions.RECOGNITION_QUESTION, sentences, settings.max_new_tokens, **options
     )
 
     def scored(sensor, **reading):
@@ -126,10 +153,12 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
         # Every zeroed window is the same window: one is enough to know the answer to all.
         (ZEROED, "control", scored(zeroed(imu[:1]), check_units=False) * len(imu)),
         # People climb alike in every building; a model that fails here has learned how one staircase winds.
-        (MIRRORED, "control", scored(signals.mirror(imu, signals.level_axis(imu)))),
+        (MIRRORED, "control", scored(calibrated(windows, signals.mirror(imu, signals.level_axis(imu))))),
+        # A phone that hangs in another way: each person's device turned at random.
+        (TURNED, "control", scored(calibrated(windows, turned(windows, seed)))),
     ]
     if baselines is not None:
-        predictions += [(name, "baseline", predicted) for name, predicted in baselines.predict(imu).items()]
+        predictions += [(name, "baseline", predicted) for name, predicted in baselines.predict(sessions).items()]
     systems = [
         System.score(name, kind, true, predicted, subjects, settings.bootstrap, seed)
         for name, kind, predicted in predictions

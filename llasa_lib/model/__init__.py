@@ -14,6 +14,7 @@ Notable features:
 - in training, logits are computed only where there is a label, and a frozen encoder reads each window once.
 """
 
+from llasa_lib.model import familiarity
 from llasa_lib.model.alignment import (
     CAPTION_PROMPT,
     align,
@@ -21,6 +22,7 @@ from llasa_lib.model.alignment import (
     build,
     contrastive_loss,
     nearest_words,
+    recognised,
     step_seconds,
     warm_up,
     word_targets,
@@ -31,6 +33,14 @@ from llasa_lib.model.generation import answers, answers_and_scores, score_activi
 from llasa_lib.model.modeling import LlasaForConditionalGeneration, freeze_mask_token
 from llasa_lib.model.pipelines import ImuTextToTextPipeline
 from llasa_lib.model.plain import Prompt
-from llasa_lib.model.processing import IGNORE, IMU_TOKEN, ImuFeatureExtractor, LlasaProcessor, with_measurements
+from llasa_lib.model.processing import (
+    IGNORE,
+    IMU_TOKEN,
+    ImuFeatureExtractor,
+    LlasaProcessor,
+    said_placement,
+    with_measurements,
+    with_placement,
+)
 from llasa_lib.model.projectors import LlasaProjector
 from llasa_lib.model.storing import load, save

@@ -4,6 +4,7 @@ import statistics
 import time
 
 import numpy as np
+import scipy
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -11,8 +12,9 @@ from tqdm import tqdm
 from llasa_lib import encoder, language_models, processes, signals, training
 from llasa_lib.model.conversations import Conversations, collate, read_once
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
-from llasa_lib.model.processing import ImuFeatureExtractor, LlasaProcessor
+from llasa_lib.model.processing import ImuFeatureExtractor, LlasaProcessor, with_placement
 
+TEMPERATURE = 0.1  # of the softmax over activities in the contrastive loss
 CAPTION_PROMPT = "Describe what the sensor felt."
 
 
@@ -33,14 +35,15 @@ def alignment_samples(corpus, epochs, caption_share, seed):
     list of (int, list of (question, answer))
     """
     rng = np.random.default_rng(seed)
-    captions, questions = corpus["caption"], corpus["questions"]
+    captions, questions, told = corpus["caption"], corpus["questions"], corpus["told"]
     samples = []
     for row in training.passes(len(corpus), epochs, rng):
         if rng.random() < caption_share:
-            samples.append((row, [(CAPTION_PROMPT, captions[row])]))
+            question, answer = CAPTION_PROMPT, captions[row]
         else:
             pair = next(pair for pair in questions[row] if pair["kind"] == "recognition")
-            samples.append((row, [(pair["question"], pair["answer"])]))
+            question, answer = pair["question"], pair["answer"]
+        samples.append((row, [(with_placement(question, told[row]), answer)]))
     return samples
 
 
@@ -60,7 +63,7 @@ def build(
     Parameters
     ----------
     imu_encoder : encoder.LimuBertModel
-    train_imu : (N, T, 6) array, SI units
+    train_imu : (N, T, 6) array, SI units, or Calibrated
     language_model : profiles.LanguageModel
     loaded : (transformers.PreTrainedModel, tokenizer), optional
         What :func:`language_models.load` makes of ``language_model``, where it was loaded before. Several models may
@@ -75,14 +78,16 @@ def build(
     )
     if not language_model.quantize and processes.count() == 1:  # a launcher's engine places the model itself
         text_model = text_model.to(language_models.pick_device())
-    processor = LlasaProcessor(ImuFeatureExtractor(length=train_imu.shape[1]).fit(train_imu), tokenizer)
+    extractor = ImuFeatureExtractor(length=imu_encoder.config.max_position_embeddings)
+    train_imu = extractor.windows(train_imu)
+    processor = LlasaProcessor(extractor.fit(train_imu), tokenizer)
     model = LlasaForConditionalGeneration.from_parts(
         imu_encoder, text_model, processor, steps_per_token, summary_tokens, standardise, seed, projector
     )
     if standardise:
         # A few hundred windows fix two averages per state well enough.
         some = train_imu[:: max(1, len(train_imu) // 512)]
-        states = torch.from_numpy(encoder.embed(imu_encoder, some))
+        states = torch.from_numpy(encoder.embed(imu_encoder, extractor.equalised(some)))
         model.model.projector.fit(states, words(text_model))
     return model, processor
 
@@ -119,7 +124,36 @@ def nearest_words(model, targets, **sensor):
     return nn.functional.normalize(tokens.mean(1).float(), dim=-1) @ targets.to(tokens.device).T
 
 
-def contrastive_loss(tokens, targets, activity_labels, temperature=0.1):
+@torch.inference_mode()
+def recognised(model, processor, windows, names=None, batch_size=256):
+    """What somebody does in each window, by the words that lie nearest to its soft tokens; no language model is run.
+
+    So a day of windows takes a minute. The temperature is the contrastive loss's own, corrected on validation people.
+
+    Parameters
+    ----------
+    windows : signals.Calibrated, or (N, T, 6) array
+    names : list of K str, optional
+        Default: what alignment taught the model to name.
+
+    Returns
+    -------
+    (list of K str, (N, K) array)
+        Names, and their probabilities in each window.
+    """
+    names = names or model.config.activities
+    windows = processor.feature_extractor.windows(windows)
+    temperature = TEMPERATURE * processor.feature_extractor.familiar.get("temperature", 1.0)
+    targets, found = word_targets(model, processor, names), []
+    for start in range(0, len(windows), batch_size):
+        sensor = read_once(model, processor, windows[start : start + batch_size])
+        sensor = {name: value.to(model.device) for name, value in sensor.items()}
+        cosines = nearest_words(model, targets, **sensor).float().cpu().numpy()
+        found.append(scipy.special.softmax(cosines / temperature, axis=1))
+    return names, np.concatenate(found)
+
+
+def contrastive_loss(tokens, targets, activity_labels, temperature=TEMPERATURE):
     """Contrastive loss: a window's soft tokens should lie nearer to its activity's words than to the others'.
 
     Half of it asks this of every single token, half of their mean. Of the mean alone, a language model can read little:
@@ -204,7 +238,7 @@ def warm_up(model, processor, corpus, settings, seed, sensor=None):
         return []
     _, targets, activity_labels = _targets(model, processor, corpus)
     training.freeze(model)
-    sensor = sensor or read_once(model, processor, signals.to_array(corpus))
+    sensor = sensor or read_once(model, processor, signals.calibrate(corpus))
     projector = model.model.projector.requires_grad_(True)
     optimizer = torch.optim.AdamW(
         projector.parameters(), lr=settings.warm_up_learning_rate, weight_decay=settings.weight_decay
@@ -237,7 +271,7 @@ def step_seconds(model, processor, corpus, batch_size, seed, repeats=2):
     corpus = corpus.select(range(min(batch_size, len(corpus))))
     training.freeze(model).model.projector.requires_grad_(True)
     samples = alignment_samples(corpus, 1, 0.0, seed)
-    data = Conversations(processor, read_once(model, processor, signals.to_array(corpus)), samples, len(samples), seed)
+    data = Conversations(processor, read_once(model, processor, signals.calibrate(corpus)), samples, len(samples), seed)
     batch = collate([data[n] for n in range(len(data))], processor.tokenizer.pad_token_id)
     batch = {name: value.to(model.device) for name, value in batch.items()}
     seconds = []
@@ -273,7 +307,7 @@ def align(model, processor, corpus, settings, folder, seed, keep=False, sensor=N
         The loss curve, see :func:`training.fit`.
     """
     training.freeze(model)
-    sensor = sensor or read_once(model, processor, signals.to_array(corpus))
+    sensor = sensor or read_once(model, processor, signals.calibrate(corpus))
     # An interrupted run does this again: it takes seconds, and a checkpoint then replaces what it made.
     warm_up(model, processor, corpus, settings, seed, sensor)
     samples = alignment_samples(corpus, settings.epochs, settings.caption_share, seed)
@@ -281,7 +315,7 @@ def align(model, processor, corpus, settings, folder, seed, keep=False, sensor=N
     groups = {}
     if settings.encoder_learning_rate:
         model.model.thaw_encoder()
-        sensor = read_once(model, processor, signals.to_array(corpus))
+        sensor = read_once(model, processor, signals.calibrate(corpus))
         groups["model.encoder"] = settings.encoder_learning_rate
     model.config.activities, targets, activity_labels = _targets(model, processor, corpus)
     weight = settings.contrastive_weight / settings.accumulate

@@ -28,7 +28,7 @@ class LlasaConfig(PreTrainedConfig):
     summary_tokens : int
         Soft tokens made from the window's statistics; 0 as published.
     summary_size : int
-        Number of statistics (:data:`llasa_lib.signals.SUMMARY_NAMES`).
+        Number of statistics (:meth:`ImuFeatureExtractor.summary`).
     projector : {"mlp2x_gelu", "linear", "pool", "resampler"}
         How states become time-step tokens, always as many (:class:`LlasaProjector`). ``mlp2x_gelu`` as published.
     projector_hidden_act : str
@@ -55,7 +55,7 @@ class LlasaConfig(PreTrainedConfig):
     imu_token_id: int = 49152
     steps_per_token: int = 1
     summary_tokens: int = 0
-    summary_size: int = len(signals.SUMMARY_NAMES)
+    summary_size: int = len(signals.STATISTICS) + len(signals.OF_STILL) + 6
     projector: Literal["linear", "mlp2x_gelu", "pool", "resampler"] = "mlp2x_gelu"
     projector_hidden_act: str = "gelu"
     standardise: bool = False

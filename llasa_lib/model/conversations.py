@@ -16,17 +16,20 @@ def read_once(model, processor, imu):
     ----------
     model : LlasaForConditionalGeneration
     processor : LlasaProcessor
-    imu : (N, T, 6) array, SI units
+    imu : (N, T, 6) array, SI units, or Calibrated
 
     Returns
     -------
     dict of tensors with N rows
         ``imu_summary``, and ``imu_states`` (float32, on the CPU) or ``imu_values``.
     """
-    sensor, imu_encoder = dict(processor.feature_extractor(imu)), model.model.encoder
+    windows, imu_encoder = processor.feature_extractor.windows(imu), model.model.encoder
+    sensor = dict(processor.feature_extractor(windows))
     if model.config.steps_per_token and not any(p.requires_grad for p in imu_encoder.parameters()):
         del sensor["imu_values"]
-        sensor["imu_states"] = torch.from_numpy(encoder.embed(imu_encoder, imu))
+        sensor["imu_states"] = torch.from_numpy(
+            encoder.embed(imu_encoder, processor.feature_extractor.equalised(windows))
+        )
     return sensor
 
 

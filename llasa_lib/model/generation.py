@@ -35,8 +35,8 @@ def answers(model, processor, windows, question, max_new_tokens=12, batch_size=3
     ----------
     model : LlasaForConditionalGeneration
     processor : LlasaProcessor
-    windows : (N, T, 6) array, SI units, or None
-        None asks a list of questions without a sensor.
+    windows : (N, T, 6) array, SI units, or Calibrated, or None
+        Those of an array stand alone (:func:`signals.calibrate`). None asks a list of questions without a sensor.
     question : str, list of N str, or list of N lists of str
     batch_size : int
         Questions that are answered together.
@@ -49,6 +49,9 @@ def answers(model, processor, windows, question, max_new_tokens=12, batch_size=3
         Of several questions about each window, N lists.
     """
     count = len(windows) if windows is not None else 1 if isinstance(question, str) else len(question)
+    windows = (
+        None if windows is None else processor.feature_extractor.windows(windows, reading.get("check_units", True))
+    )
     asked = [question] * count if isinstance(question, str) else list(question)
     if len(asked) != count:
         raise ModelError(f"{len(asked)} questions for {count} windows. Give one for each, or a single one.")
@@ -64,7 +67,7 @@ def answers(model, processor, windows, question, max_new_tokens=12, batch_size=3
     with packed(model) if len(pairs) > 1 else contextlib.nullcontext():
         for batch in (batch for part in parts for batch in _batches(part, batch_size, progress, "answering")):
             rows, text = (list(column) for column in zip(*(pairs[k] for k in batch), strict=True))
-            imu = None if windows is None else np.asarray(windows)[rows]
+            imu = None if windows is None else windows[rows]
             inputs, cache = processor(imu=imu, text=text, **reading).to(model.device), None
             if several:
                 inputs, cache = _read_shared(model, processor, inputs, rows)
@@ -222,6 +225,7 @@ def answers_and_scores(
     replies = [
         [token for token, label in zip(p["input_ids"], p["labels"], strict=True) if label != -100] for p in pairs
     ]
+    windows = processor.feature_extractor.windows(windows, reading.get("check_units", True))
     texts, scores = [], []
     with packed(model) if max_new_tokens and len(windows) > 1 else contextlib.nullcontext():
         for batch in _batches(windows, batch_size, progress, "answering" if max_new_tokens else "scoring"):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import scipy
 import torch
 from transformers import BatchFeature, FeatureExtractionMixin, ProcessorMixin
 
@@ -12,6 +13,42 @@ from llasa_lib.model.plain import CUT, Prompt, check_question, plain
 
 IMU_TOKEN = "<imu>"
 IGNORE = -100  # torch's cross-entropy skips targets with this value
+SHRINKAGE = 5  # moving windows that weigh as much as what training people have in common
+LEAST_VARIETY = 0.6  # of the variance within a training recording, median over the statistics
+LARGEST = 5.0  # standard deviations; what is further away is only "far"
+_STILL = list(signals.OF_STILL)
+
+POCKET = "in a trouser pocket"
+PLACEMENTS = {
+    "at the waist": ("waist", "belt", "hip", "lower back", "chest", "trunk"),
+    POCKET: ("trouser pocket", "pocket", "front pocket", "right pocket", "left pocket", "thigh"),
+    "on a limb": ("wrist", "hand", "upper arm", "forearm", "arm", "ankle"),
+}
+"""How a prompt says where the sensor is, and the words for it."""
+
+
+def said_placement(word):
+    """How a prompt says a placement: ``"pocket"`` -> ``"in a trouser pocket"``; None and ``""`` say nothing.
+
+    Raises
+    ------
+    ModelError
+        For a word that means none of :data:`PLACEMENTS`.
+    """
+    if not word:
+        return ""
+    simple = str(word).strip().lower()
+    for said, words in PLACEMENTS.items():
+        if simple == said or simple in words:
+            return said
+    known = ", ".join(words[0] for words in PLACEMENTS.values())
+    raise ModelError(f"{word!r} is no placement that the model was taught. Use {known}, or leave it out.")
+
+
+def with_placement(question, placement):
+    """A question with the place of the sensor in front of it; without a placement, as it is."""
+    said = said_placement(placement)
+    return f"Worn {said}.\n{question}" if said else question
 
 
 def with_measurements(question, facts):
@@ -33,30 +70,55 @@ def with_measurements(question, facts):
 class ImuFeatureExtractor(FeatureExtractionMixin):
     """Windows in SI units -> what the two halves of the projector read.
 
+    A window that stands alone and one of a whole recording (:func:`signals.calibrate`) are read in the same frame. Of a
+    recording, the statistics of moving windows are centred on its own mean: everybody walks in another way, and every
+    pocket shakes in another way, but climbing differs from walking alike.
+
     Parameters
     ----------
-    summary_mean, summary_std : list of float, optional
-        Mean and spread of the statistics over the *training* windows; :meth:`fit` sets them.
+    scales : dict of str to list of float, optional
+        What :meth:`fit` learned of training windows.
+    familiar : dict, optional
+        What :func:`familiarity.fit` learned of them.
     length : int
         Time steps per window.
     """
 
     model_input_names = ["imu_values", "imu_summary"]  # noqa: RUF012 - the base class declares it so
 
-    def __init__(self, summary_mean=None, summary_std=None, length=120, **kwargs):
+    def __init__(self, scales=None, familiar=None, length=120, **kwargs):
         super().__init__(**kwargs)
-        size = len(signals.SUMMARY_NAMES)
-        self.summary_mean = list(summary_mean) if summary_mean is not None else [0.0] * size
-        self.summary_std = list(summary_std) if summary_std is not None else [1.0] * size
+        size, still = len(signals.STATISTICS), len(_STILL)
+        plain = {"mean": [0.0] * size, "std": [1.0] * size, "within": [0.0] * size}
+        self.scales = scales or {**plain, "still_mean": [0.0] * still, "still_std": [1.0] * still}
+        self.familiar = familiar or {}
         self.length = length
 
+    def has_scales(self):
+        """Whether the scales, which may come from anybody's file, are whole, finite, and divide by nothing."""
+        size, still = len(signals.STATISTICS), len(_STILL)
+        sizes = {"mean": size, "std": size, "within": size, "still_mean": still, "still_std": still}
+        if not isinstance(self.scales, dict) or set(self.scales) != set(sizes):
+            return False
+        try:
+            arrays = {name: np.array(self.scales[name], dtype=float) for name in sizes}
+        except (TypeError, ValueError):
+            return False
+        whole = all(values.shape == (sizes[name],) and np.isfinite(values).all() for name, values in arrays.items())
+        return whole and arrays["within"].min() >= 0 and min(arrays["std"].min(), arrays["still_std"].min()) > 0
+
     def fit(self, windows):
-        """Learn mean and spread of the statistics from training windows, (N, T, 6) in SI units. Returns self."""
-        summary = signals.summarise(windows)
-        self.summary_mean = summary.mean(0).astype(float).tolist()
-        std = summary.std(0)
-        # A statistic that never changed carries nothing: it stays as it is, or its first change would be a million.
-        self.summary_std = np.where(std < 1e-6, 1.0, std).astype(float).tolist()
+        """Learn the scales of the statistics from training windows, see :meth:`windows`. Returns self."""
+        windows = self.windows(windows)
+        moving, still = windows[windows.moving], windows[~windows.moving].statistics[:, _STILL]
+        for name, values in (("", moving.statistics), ("still_", still)):
+            if len(values):
+                std = values.std(0)
+                self.scales[f"{name}mean"] = values.mean(0).astype(float).tolist()
+                # A statistic that never changed carries nothing: it stays, or its first change would be a million.
+                self.scales[f"{name}std"] = np.where(std < 1e-6, 1.0, std).astype(float).tolist()
+        if moving.count.any():
+            self.scales["within"] = moving.variance[moving.count > 0].mean(0).astype(float).tolist()
         return self
 
     def __call__(self, imu, return_tensors="pt", check_units=True):
@@ -64,7 +126,7 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
 
         Parameters
         ----------
-        imu : (T, 6) or (N, T, 6) array, path to a recording, window row with ``"imu"``, or a list of these
+        imu : Calibrated; (T, 6) or (N, T, 6) array, path to a recording, window row with ``"imu"``, or a list of these
             m/s^2 with gravity, rad/s. Of a recording, the first window is taken.
         check_units : bool
             Refuse windows without gravity. Only a control that unplugs the sensor has a reason to switch it off.
@@ -72,30 +134,74 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         Returns
         -------
         BatchFeature
-            ``imu_values`` (N, T, 6): acceleration / 9.8 and rotation, for the encoder;
-            ``imu_summary`` (N, 132): standardised statistics.
+            ``imu_values`` (N, T, 6): acceleration / 9.8 and rotation in the frame, for the encoder;
+            ``imu_summary`` (N, 256): standardised statistics, see :meth:`summary`.
         """
         windows = self.windows(imu, check_units)
-        summary = (signals.summarise(windows) - np.array(self.summary_mean)) / np.array(self.summary_std)
-        data = {"imu_values": encoder.normalise(windows), "imu_summary": summary.astype(np.float32)}
+        data = {"imu_values": encoder.normalise(self.equalised(windows)), "imu_summary": self.summary(windows)}
         data = {name: np.asarray(value, dtype=np.float32) for name, value in data.items()}
         return BatchFeature(data, tensor_type=return_tensors)
 
+    def summary(self, windows):
+        """:class:`signals.Calibrated` -> (N, 256): 220 numbers of those who move, 30 of those who do not, six flags.
+
+        The flags: whether somebody moves; whether it is known which way is up; how much of the recording's own mean was
+        taken away, from 0 (a window that stands alone) to 1; and which of :data:`PLACEMENTS` was told, if any.
+        """
+        scales = {name: np.array(values) for name, values in self.scales.items()}
+        weight = self.calibration(windows)
+        centre = scales["mean"] + weight[:, None] * (windows.mean - scales["mean"])
+        moving = (windows.statistics - centre) / scales["std"]
+        still = (windows.statistics[:, _STILL] - scales["still_mean"]) / scales["still_std"]
+        parts = [moving * windows.moving[:, None], still * ~windows.moving[:, None]]
+        told = np.array([said_placement(word) for word in windows.placement])[:, None] == list(PLACEMENTS)  # (N, 3)
+        flags = np.stack([windows.moving, windows.upright, weight * windows.moving], axis=1)
+        parts = [*(part.clip(-LARGEST, LARGEST) for part in parts), flags, told]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def equalised(self, windows):
+        """:class:`signals.Calibrated` -> (N, T, 6) in the frame, as the sensors of training people would have felt it.
+
+        Of those who move, each channel is made louder or softer, frequency by frequency, until the recording's mean
+        spectrum is the training people's: what a loose pocket adds to every step, whatever the step, goes.
+        """
+        names, weight = signals.STATISTICS, self.calibration(windows) * windows.moving
+        further = weight[:, None] * (np.array(self.scales["mean"]) - windows.mean)  # (N, 220)
+        at = lambda what: further[:, [names.index(f"{channel} {what}") for channel in signals.AXES]]  # (N, 6)
+        spectrum = np.fft.rfft(windows.frame.astype(np.float64), axis=1)  # (N, T / 2 + 1, 6)
+        lines = [at(f"log line {k}") for k in range(1, signals.LINES + 1)]
+        rest = [at("log spread of differences")] * (spectrum.shape[1] - 1 - signals.LINES)
+        gains = np.stack([np.zeros_like(lines[0]), *lines, *rest], axis=1)
+        gains[:, 1:] = scipy.ndimage.uniform_filter1d(gains[:, 1:], 5, axis=1, mode="nearest")
+        return np.fft.irfft(spectrum * np.exp(gains), windows.frame.shape[1], axis=1).astype(np.float32)
+
+    def calibration(self, windows):
+        """How far the recording of each window can calibrate it, (N,) in 0..1.
+
+        Few windows say little. A recording in which all moving windows are alike holds one activity: its mean is that
+        activity, and to take it away would leave nothing.
+        """
+        within = np.maximum(self.scales["within"], 1e-6)
+        varied = np.median(windows.variance / within, axis=1) >= LEAST_VARIETY
+        return np.where(varied, windows.count / (windows.count + SHRINKAGE), 0.0)
+
     def windows(self, imu, check_units=True):
-        """Anything that holds windows -> (N, T, 6) float32 in SI units, checked."""
+        """Anything that holds windows -> :class:`signals.Calibrated`, checked."""
+        if isinstance(imu, signals.Calibrated):
+            return imu
         if isinstance(imu, (str, Path)):
             found = signals.make_windows([recordings.read(imu)], length=self.length, labelled=False)
-            imu = signals.to_array(found)[:1]
-        elif isinstance(imu, dict):
+            return signals.calibrate(found, [str(imu)] * len(found))[:1]
+        if isinstance(imu, dict):
             imu = imu["imu"]
-        elif isinstance(imu, (list, tuple)) and len(imu) and isinstance(imu[0], (str, Path, dict)):
-            imu = np.concatenate([self.windows(one, check_units) for one in imu])
+        elif isinstance(imu, (list, tuple)) and len(imu) and isinstance(imu[0], (str, Path, dict, signals.Calibrated)):
+            return signals.Calibrated.joined([self.windows(one, check_units) for one in imu])
         try:
             imu = np.asarray(_off_torch(imu), dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise ModelError(f"A window is no table of numbers ({error}). Give (T, 6) or (N, T, 6) values.") from error
         imu = imu[None] if imu.ndim == 2 else imu
-        return signals.check_windows(imu, length=self.length, units=check_units)
+        return signals.calibrate(signals.check_windows(imu, length=self.length, units=check_units))
 
 
 def _off_torch(imu):
@@ -227,7 +333,15 @@ class LlasaProcessor(ProcessorMixin):
         return ids
 
     def __call__(
-        self, imu=None, text=None, return_tensors="pt", check_units=True, measurements="auto", prompt=None, **padding
+        self,
+        imu=None,
+        text=None,
+        return_tensors="pt",
+        check_units=True,
+        measurements="auto",
+        placement=None,
+        prompt=None,
+        **padding,
     ):
         """Windows and questions -> model inputs.
 
@@ -246,6 +360,9 @@ class LlasaProcessor(ProcessorMixin):
             does what the model was tuned with: the activity is told from the sensor alone, and if :attr:`measurements`
             is set, any other question, whose answer may hold numbers, gets them. A question that brings such a line
             itself is refused, unless False is said.
+        placement : str, optional
+            Where the sensor is worn (:data:`PLACEMENTS`), put in front of plain questions; in place of what the windows
+            say (:func:`signals.calibrate`).
         prompt : str or list of str
             In place of ``text``: finished prompts of a program, whose markers and ``<imu>`` count as such.
         padding
@@ -284,10 +401,10 @@ class LlasaProcessor(ProcessorMixin):
                 raise ModelError(
                     "Measured values belong to one window per prompt. Leave out measurements, or ask one by one."
                 )
-            texts, imu = self._grouped_texts(imu, text), self._joined(imu, check_units)
+            texts, imu = self._grouped_texts(imu, text, placement), self._joined(imu, check_units)
         else:
             imu = self.feature_extractor.windows(imu, check_units) if imu is not None else None
-            texts = self._texts(text, imu, measurements)
+            texts = self._texts(text, imu, measurements, placement)
         sensor = self.feature_extractor(imu, return_tensors, check_units) if imu is not None else {}
         tokens = self.tokenizer.pad(
             {"input_ids": [self._ids(t) for t in texts]}, return_tensors=return_tensors, **padding
@@ -297,11 +414,12 @@ class LlasaProcessor(ProcessorMixin):
     def _joined(self, groups, check_units):
         """All windows of all prompts in one array, or None."""
         windows = [self.feature_extractor.windows(window, check_units) for group in groups for window in group]
-        return np.concatenate(windows) if windows else None
+        return signals.Calibrated.joined(windows) if windows else None
 
-    def _grouped_texts(self, groups, text):
+    def _grouped_texts(self, groups, text, placement):
         """One prompt per group of windows, each with as many placeholders as windows."""
         texts = [text] * len(groups) if isinstance(text, str) else list(text)
+        texts = [t if isinstance(t, Prompt) else with_placement(t, placement) for t in texts]
         if len(texts) != len(groups):
             raise ModelError(
                 f"{len(texts)} text(s) for {len(groups)} lists of windows. Give one text per inner list, "
@@ -329,15 +447,20 @@ class LlasaProcessor(ProcessorMixin):
             measurements = self.measurements and text not in questions.RECOGNITION_QUESTIONS
         return bool(measurements) and not isinstance(text, Prompt)
 
-    def _texts(self, text, imu, measurements):
+    def _texts(self, text, imu, measurements, placement):
         """Prompts that take the windows in order, one each where the text does not say otherwise."""
         windows = len(imu) if imu is not None else 0
         texts = [text] * max(windows, 1) if isinstance(text, str) and not isinstance(text, Prompt) else text
         texts = [texts] if isinstance(texts, str) else list(texts)
-        if windows == len(texts):
+        if windows and windows == len(texts):
             measured = [n for n, one in enumerate(texts) if self.measures(one, measurements)]
-            for n, facts in zip(measured, captions.measure_all(imu[measured]) if measured else [], strict=True):
+            for n, facts in zip(measured, captions.measure_all(imu.imu[measured]) if measured else [], strict=True):
                 texts[n] = with_measurements(texts[n], facts)
+            placements = imu.placement if placement is None else [placement] * windows
+            texts = [
+                t if isinstance(t, Prompt) else with_placement(t, place)
+                for t, place in zip(texts, placements, strict=True)
+            ]
         texts = [t if isinstance(t, Prompt) else self.prompt([t], windows=1 if windows else 0) for t in texts]
         placeholders = sum(t.count(IMU_TOKEN) for t in texts)
         if placeholders != windows:

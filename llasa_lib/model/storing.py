@@ -3,12 +3,11 @@
 import os
 from pathlib import Path
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from llasa_lib import files, language_models
 from llasa_lib.errors import ArtifactError, ModelError, first_line
-from llasa_lib.model import bases
+from llasa_lib.model import bases, familiarity
 from llasa_lib.model.configuration import LlasaConfig
 from llasa_lib.model.modeling import LlasaForConditionalGeneration
 from llasa_lib.model.processing import LlasaProcessor
@@ -111,8 +110,8 @@ def _check_pair(processor, config):
             f"the model {config.tokens_per_window}"
         )
     read = processor.feature_extractor
-    if not np.isfinite([read.summary_mean, read.summary_std]).all() or min(read.summary_std) <= 0:
-        raise ValueError("the processor's mean and spread of the statistics are no such numbers")
+    if not read.has_scales() or not familiarity.is_whole(read.familiar):
+        raise ValueError("the processor's scales of the statistics are missing or no such numbers")
 
 
 def _check_finite(model):

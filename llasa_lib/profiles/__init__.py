@@ -187,7 +187,7 @@ class Compare(Ablation):
 
     @model_validator(mode="after")
     def _tables(self):
-        shared = {"epochs", "batch_size", "caption_share", "warm_up_epochs", "copies", "copy_turn", "copy_mirror"}
+        shared = {"epochs", "batch_size", "caption_share", "warm_up_epochs", "copies"}
         return self._check(["comparisons", "projectors"], shared)
 
 
@@ -202,9 +202,7 @@ class LanguageModel(Section):
 class Caption(Section):
     """The texts, and augmented copies of every training window with texts of their own (chapter 3)."""
 
-    copies: int = Field(default=0, ge=0)
-    copy_turn: float = Field(default=90.0, ge=0, le=180)  # degrees, largest, about the upright axis
-    copy_mirror: bool = False
+    copies: list[Literal["mirrored", "alone", "pocket", "limb"]] = []
 
 
 class Align(Training):

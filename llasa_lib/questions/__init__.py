@@ -13,6 +13,7 @@ Notable features:
   subset and process do not change a word.
 """
 
+from llasa_lib.questions.augmenting import COPIES, POSTURES, STILL
 from llasa_lib.questions.leaks import leak
 from llasa_lib.questions.making import (
     KINDS,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import datasets
 import numpy as np
 
-from llasa_lib import captions, signals
+from llasa_lib import captions
 from llasa_lib.captions import Facts, is_moving, say
 from llasa_lib.errors import ModelError
-from llasa_lib.questions import answers
+from llasa_lib.questions import answers, augmenting
 
 RECOGNITION_QUESTION = "What is the person doing?"
 SLOTS = (
@@ -236,6 +236,12 @@ def _write(batch):
     return columns
 
 
+def _prompted(batch):
+    odd = [window_seed(window) % 2 for window in np.asarray(batch["imu"], dtype=np.float32)]
+    told = [place if here else "" for place, here in zip(batch["placement"], odd, strict=True)]
+    return {"session": batch["subject"], "told": told}
+
+
 def make_corpus(windows, processes=1):
     """Write the training text of a data set.
 
@@ -250,8 +256,11 @@ def make_corpus(windows, processes=1):
     -------
     datasets.Dataset
         The same rows with ``caption`` (names the activity), ``caption_blind`` (does not), ``narration``,
-        ``facts`` (JSON, see ``Facts.from_dict``) and ``questions`` (five of question, answer, kind).
+        ``facts`` (JSON, see ``Facts.from_dict``) and ``questions`` (five of question, answer, kind). And how the prompt
+        is written: ``session`` (windows that belong together) and ``told`` (the placement that is said: of every second
+        window).
     """
+    windows = windows.map(_prompted, batched=True, load_from_cache_file=False)
     as_arrays = windows.with_format("numpy", columns=["imu"], output_all_columns=True)
     corpus = as_arrays.map(
         _write,
@@ -264,19 +273,15 @@ def make_corpus(windows, processes=1):
     return corpus.with_format(None)
 
 
-def add_augmented(corpus, copies, largest=90.0, mirrored=False, seed=0):
-    """Append augmented copies: every window as it would have been recorded elsewhere on the body, with its own texts.
+def add_augmented(corpus, copies, seed=0):
+    """Append copies of every window, as other people, buildings and places would have given it, with their own texts.
 
     Parameters
     ----------
     corpus : datasets.Dataset
         Of :func:`make_corpus`.
-    copies : int
-        Of each window; 0 returns the corpus as it is.
-    largest : float, degrees
-        See :func:`signals.turn_about`; about the axis that points up while people stand.
-    mirrored : bool
-        Mirror every second copy, as in a building whose stairs wind the other way (:func:`signals.mirror`).
+    copies : list of str
+        Of :data:`augmenting.COPIES`; an empty list returns the corpus as it is.
     seed : int
 
     Returns
@@ -284,19 +289,10 @@ def add_augmented(corpus, copies, largest=90.0, mirrored=False, seed=0):
     datasets.Dataset
         (1 + copies) times as many rows: the corpus first, then copy after copy in the same order.
     """
-    if not copies:
-        return corpus
-    imu, rng = signals.to_array(corpus), np.random.default_rng(seed)
-    upright, level = signals.upright_axis(imu), signals.level_axis(imu)
     parts = [corpus]
-    for number in range(copies):
-        augmented = signals.turn_about(imu, upright, rng, largest).astype(np.float32)
-        if mirrored and number % 2:
-            augmented = signals.mirror(augmented, level)
-        kept = {name: corpus[name] for name in signals.window_features(imu.shape[1]) if name != "imu"}
-        columns = {**kept, "imu": augmented, **_write({**kept, "imu": augmented})}
-        parts.append(datasets.Dataset.from_dict(columns, features=corpus.features))
-    return datasets.concatenate_datasets(parts)
+    for columns in augmenting.augmented(corpus, copies, seed):
+        parts.append(datasets.Dataset.from_dict({**columns, **_write(columns)}, features=corpus.features))
+    return datasets.concatenate_datasets(parts) if copies else corpus
 
 
 def make_comparisons(corpus, count, seed=0):

@@ -87,12 +87,16 @@ def align_to_gravity(imu, rate=20.0):
     Moe-Nilssen 1998 corrects trunk accelerometers for their tilt in the same way.
     """
     imu = np.asarray(imu, dtype=np.float64)
-    x, y, z = gravity_direction(imu[..., :3], rate).T  # (N,) each
-    # Rodrigues' formula for the turn from (x, y, z) to (0, 0, 1); exactly upside down, any axis serves: x.
+    return rotate(imu, upward(gravity_direction(imu[..., :3], rate)))
+
+
+def upward(direction):
+    """The shortest turns (N, 3, 3) that bring unit vectors (N, 3) onto z: Rodrigues' formula."""
+    x, y, z = np.asarray(direction).T
     k = 1 / np.maximum(1 + z, 1e-12)
     turn = np.stack([[1 - k * x * x, -k * x * y, -x], [-k * x * y, 1 - k * y * y, -y], [x, y, z]]).transpose(2, 0, 1)
-    turn[z < -1 + 1e-9] = np.diag([1.0, -1.0, -1.0])
-    return rotate(imu, turn)
+    turn[z < -1 + 1e-9] = np.diag([1.0, -1.0, -1.0])  # exactly upside down, any axis serves: x
+    return turn
 
 
 def rotate(imu, turn):
