@@ -340,7 +340,7 @@ ANSWERS = [
     ("What did I do most?", "lying"), ("What did I do first?", "standing"), ("What did I do last?", UNKNOWN),
     ("What did I do after sitting?", "lying"), ("What came before climbing the stairs?", "walking"),
     ("Did I ever run?", False), ("Did I lie down?", True), ("Was the person ever walking downstairs?", False),
-    ("Did I sit longer than I walked?", False), ("Did I walk before I sat?", True),
+    ("Did I sit longer than I walked?", False), ("Did I walk before I sat?", ["walking", "sitting"]),
     ("What percentage of the time did I walk?", 80 / 300),
     ("What did I do between second 80 and 100?", {"walking": 10, "climbing stairs": 10}),
     ("What did I do in the last 30 seconds?", {UNKNOWN: 20, "lying": 10}),

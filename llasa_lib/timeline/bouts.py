@@ -78,10 +78,10 @@ class Timeline:
         return dict(sorted(total.items(), key=lambda pair: -pair[1]))
 
     def answer(self, question):
-        """Answer a question about the whole recording, or None if it is about none; see :mod:`timeline.questions`."""
-        from llasa_lib.timeline import questions
+        """Answer a question about the whole recording, or None if it is about none; see :mod:`timeline.answers`."""
+        from llasa_lib.timeline import answers
 
-        return questions.answer(self, question)
+        return answers.answer(self, question)
 
     def to_json(self):
         """Everything as JSON text."""

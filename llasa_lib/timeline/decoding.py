@@ -11,7 +11,6 @@ one posture into another.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 from llasa_lib.signals import LENGTH
 
@@ -162,7 +161,7 @@ def changes_of(states):
         return _RARE if still.activity in STILL and still.activity not in UPRIGHT else _STEP
 
     table = -np.array([[cost(one, other) for other in states] for one in states])
-    return table - logsumexp(table, axis=1, keepdims=True)
+    return table - np.logaddexp.reduce(table, axis=1, keepdims=True)
 
 
 def best_path(likelihoods, changes):

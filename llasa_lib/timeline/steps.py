@@ -1,7 +1,7 @@
 """Steps: peaks of |a| in the band of human steps, counted at the recording's own rate."""
 
 import numpy as np
-import scipy.signal
+import scipy
 
 _BAND = (0.7, 3.5)  # Hz: slower than any walk, faster than any run
 _SHORTEST = 0.25  # s between two steps
