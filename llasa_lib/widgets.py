@@ -167,15 +167,15 @@ def ask(model, processor, windows, question=questions.RECOGNITION_QUESTION):
     -------
     ipywidgets.Widget
     """
-    imu, activities = signals.to_array(windows), _known(windows)
-    row = ipywidgets.IntSlider(min=0, max=len(imu) - 1, description="window", continuous_update=False)
+    sessions, activities = signals.calibrate(windows, placement=windows["placement"]), _known(windows)
+    row = ipywidgets.IntSlider(min=0, max=len(sessions) - 1, description="window", continuous_update=False)
     field = ipywidgets.Text(value=question, description="question")
     button = ipywidgets.Button(description="Ask", button_style="primary")
     output = ipywidgets.Output()
 
     def answer(_=None):
         chosen = windows[row.value]
-        reply = asking.ask_windows(model, processor, imu[row.value][None], field.value, activities)[0]
+        reply = asking.ask_windows(model, processor, sessions[row.value], field.value, activities)[0]
         with output:
             output.clear_output(wait=True)
             print(f"{reply.told()}\nmeasured: {reply.evidence}\nthe sensor alone says: {reply.shares_text()}")
