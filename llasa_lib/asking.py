@@ -224,24 +224,25 @@ def recognise(recording, placement=None, profile=None, llasa=None, processor=Non
     Raises
     ------
     RecordingError
-        If the recording cannot be used, or has no six seconds without a gap; if windows of an array overlap.
+        If the recording cannot be used, or has no six seconds without a gap.
     ArtifactError
         If no model was tuned yet.
     """
-    if isinstance(recording, recordings.Recording):
-        stride = signals.LENGTH // 2
-    elif isinstance(recording, str | os.PathLike):
-        recording, stride = recordings.read(recording), signals.LENGTH // 2
+    if isinstance(recording, recordings.Recording | str | os.PathLike):
+        recording = recording if isinstance(recording, recordings.Recording) else recordings.read(recording)
+        pieces = signals.resample(recording)
+        imu, columns = signals.cut_windows(pieces, stride=signals.LENGTH // 2, labelled=False)
+        starts = columns["start"]
     else:
-        recording, stride = timeline.from_windows(recording), signals.LENGTH
-    pieces = signals.resample(recording)
-    imu, columns = signals.cut_windows(pieces, stride=stride, labelled=False)
+        imu = signals.check_windows(recording)
+        recording, starts = timeline.from_windows(imu)
+        pieces = [recording]
     if llasa is None or processor is None:
         from . import pipeline, training
 
         training.quiet()
         llasa, processor = pipeline.ready(profile)
-    return timeline.build(recording, pieces, columns["start"], *_probabilities(llasa, processor, imu, placement))
+    return timeline.build(recording, pieces, starts, *_probabilities(llasa, processor, imu, placement))
 
 
 def _probabilities(llasa, processor, imu, placement):

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from llasa_lib import asking, notebook, questions
+from llasa_lib import asking, notebook, questions, signals
 from llasa_lib.errors import LlasaError
 from llasa_lib.pipeline import Pipeline
 
@@ -40,9 +40,10 @@ def example(run):
     stranger = notebook.stranger(windows)
     model, processor = run.tune()
     activities = sorted(set(windows["test"]["activity"]))
+    sessions = signals.calibrate(windows["test"], placement=windows["test"]["placement"])
     lines = [f"A window of {stranger['subject']} (a test subject), truly *{stranger['activity']}*:", ""]
     for question in QUESTIONS:
-        reply = asking.ask_windows(model, processor, stranger["imu"][None], question, activities)[0]
+        reply = asking.ask_windows(model, processor, sessions[stranger["row"]], question, activities)[0]
         lines.append(f"> **{question}** {reply.answer}  ")
     lines += [
         f"> *Measured by a program, for comparison:* {reply.evidence}",

@@ -284,17 +284,19 @@ def test_what_are_no_windows_is_refused_before_a_model_is_loaded(shape, monkeypa
 
 
 @pytest.mark.parametrize("stride", [1, 60, 119])
-def test_windows_that_overlap_are_refused(people, stride):
+def test_windows_that_overlap_are_laid_over_each_other(people, stride):
     imu, _ = signals.cut_windows(people[:1], stride=stride, labelled=False)
-    with pytest.raises(RecordingError, match="Windows 0 and 1 overlap"):
-        timeline.from_windows(imu[:20])
+    recording, starts = timeline.from_windows(imu[:20])
+    assert np.allclose(starts, np.arange(20) * stride / signals.RATE)
+    whole = np.concatenate([imu[0], *(window[-stride:] for window in imu[1:20])])
+    assert np.array_equal(recording.imu, whole)
 
 
 def test_windows_one_after_the_other_are_taken_even_if_nothing_moves(people):
     imu, _ = signals.cut_windows(people[:1], labelled=False)
-    assert timeline.from_windows(imu).duration == pytest.approx(6 * len(imu), abs=0.1)
+    assert timeline.from_windows(imu)[0].duration == pytest.approx(6 * len(imu), abs=0.1)
     quiet = np.tile([0, 0, 9.81, 0, 0, 0], (4, 120, 1))
-    assert len(timeline.from_windows(quiet).time) == 480
+    assert len(timeline.from_windows(quiet)[0].time) == 480
 
 
 def test_probabilities_of_other_windows_are_refused(people):

@@ -111,24 +111,30 @@ def from_windows(imu):
     Parameters
     ----------
     imu : (N, 120, 6) array, m/s^2 and rad/s
+        Where a window ends with the samples that the next one begins with, they overlap by so much.
+
+    Returns
+    -------
+    (Recording, (N,) array)
+        And where each window begins, in seconds.
 
     Raises
     ------
     RecordingError
-        If there are none, if they are no windows, or if they overlap.
+        If there are none, or if they are no windows.
     """
     imu = signals.check_windows(imu, signals.LENGTH)
     if not len(imu):
         raise RecordingError("There are no windows. Give an array of (N, 120, 6) with six seconds or more.")
+    steps = np.full(len(imu), signals.LENGTH)  # from each window to the next one
     same = (imu[:-1] == imu[1:, :1]).all(axis=2)  # (N - 1, 120): where a window holds the next one's first sample
-    for n in np.flatnonzero(same.any(axis=1)):
-        first = same[n].argmax()
+    for n in np.flatnonzero(same[:, 1:].any(axis=1)):
+        first = 1 + same[n, 1:].argmax()
         if np.ptp(imu[n], axis=0).any() and (imu[n, first:] == imu[n + 1, : signals.LENGTH - first]).all():
-            raise RecordingError(
-                f"Windows {n} and {n + 1} overlap. Give windows that follow each other, or the recording itself."
-            )
-    flat = imu.reshape(-1, imu.shape[2])
-    return Recording(np.arange(len(flat)) / signals.RATE, flat[:, :3], flat[:, 3:], subject="")
+            steps[n] = first
+    flat = np.concatenate([window[:step] for window, step in zip(imu, steps, strict=True)])
+    starts = np.concatenate([[0], np.cumsum(steps[:-1])]) / signals.RATE
+    return Recording(np.arange(len(flat)) / signals.RATE, flat[:, :3], flat[:, 3:], subject=""), starts
 
 
 def build(recording, pieces, starts, names, probabilities, known):
@@ -154,6 +160,8 @@ def build(recording, pieces, starts, names, probabilities, known):
         raise RecordingError(
             f"{len(starts)} windows need as many rows of {len(names)} probabilities, not {probabilities.shape}."
         )
+    if not np.isfinite(probabilities).all():
+        raise RecordingError("A probability is not finite: the model that gave it is broken.")
     states = decoding.states_of(names)
     changes = decoding.changes_of(states)
     rows, bouts = [], []
