@@ -170,6 +170,11 @@ def test_choosing_a_person_draws_that_person(report, monkeypatch):
     assert drawn == [(24, "right"), (24, "lazy"), (12, "lazy")]
 
 
+def test_shares_hold_a_bar_for_every_activity_also_for_one_that_has_no_colour():
+    ax = plots.shares([0.7, 0.3], ["walking", "keeping still"])
+    assert [bar.get_width() for bar in ax.patches] == [0.7, 0.3]
+
+
 def test_a_click_asks_about_the_chosen_window(tiny_llasa, hapt_windows, monkeypatch, capsys):
     asked = []
 
