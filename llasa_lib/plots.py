@@ -111,7 +111,7 @@ def confusion(report, system, ax=None):
 def shares(values, activities, ax=None):
     """How a model shares its probability among the activities' sentences, see :func:`asking.shares`."""
     ax = ax or plt.subplots(figsize=(6, 2.6), layout="constrained")[1]
-    ax.barh(list(activities), list(values), color=[ACTIVITY_COLOURS[name] for name in activities])
+    ax.barh(list(activities), list(values), color=[ACTIVITY_COLOURS.get(name, "0.6") for name in activities])
     ax.set(xlim=(0, 1), xlabel="share of probability among these sentences")
     ax.invert_yaxis()
     return ax

@@ -170,12 +170,17 @@ def test_choosing_a_person_draws_that_person(report, monkeypatch):
     assert drawn == [(24, "right"), (24, "lazy"), (12, "lazy")]
 
 
+def test_shares_hold_a_bar_for_every_activity_also_for_one_that_has_no_colour():
+    ax = plots.shares([0.7, 0.3], ["walking", "keeping still"])
+    assert [bar.get_width() for bar in ax.patches] == [0.7, 0.3]
+
+
 def test_a_click_asks_about_the_chosen_window(tiny_llasa, hapt_windows, monkeypatch, capsys):
     asked = []
 
-    def answer(model, processor, imu, question, activities):
-        asked.append((imu, question))
-        return [asking.Reply(0, 6, imu[0], "An answer.", "Evidence.", dict.fromkeys(activities, 1 / 6))]
+    def answer(model, processor, session, question, activities):
+        asked.append((session.imu, question, list(session.placement)))
+        return [asking.Reply(0, 6, session.imu[0], "An answer.", "Evidence.", dict.fromkeys(activities, 1 / 6))]
 
     monkeypatch.setattr(widgets.asking, "ask_windows", answer)
     windows = hapt_windows.select(range(4))
@@ -184,7 +189,7 @@ def test_a_click_asks_about_the_chosen_window(tiny_llasa, hapt_windows, monkeypa
     row.value, line.children[0].value = 3, "Why?"
     line.children[1].click()
     np.testing.assert_array_equal(asked[-1][0], signals.to_array(windows)[3:4])
-    assert asked[-1][1] == "Why?"
+    assert asked[-1][1:] == ("Why?", ["waist"])
     assert "An answer." in capsys.readouterr().out
 
 
