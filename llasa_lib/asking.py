@@ -242,14 +242,27 @@ def recognise(recording, placement=None, profile=None, llasa=None, processor=Non
 
         training.quiet()
         llasa, processor = pipeline.ready(profile)
-    return timeline.build(recording, pieces, starts, *_probabilities(llasa, processor, imu, placement))
+    windows = _calibrated(imu, placement)
+    found = timeline.build(recording, pieces, starts, *_probabilities(llasa, processor, windows))
+    found.note = _note(processor, windows)
+    return found
 
 
-def _probabilities(llasa, processor, imu, placement):
+def _note(processor, windows):
+    """What a recording cannot tell about itself, in a sentence; empty if it can."""
+    moving = windows[windows.moving]
+    if not len(moving) or processor.feature_extractor.calibration(moving).max() > 0:
+        return ""
+    return (
+        "this recording holds too few kinds of movement to calibrate by, so walking, climbing and descending may be "
+        "mistaken for each other, above all in a pocket. Record walking and stairs in one go to know better."
+    )
+
+
+def _probabilities(llasa, processor, windows):
     """What a model says of the windows of one person: K names, (N, K) probabilities, (N,) whether they are known."""
     from . import model
 
-    windows = _calibrated(imu, placement)
     names, probabilities = model.recognised(llasa, processor, windows, llasa.config.activities or _TAUGHT)
     return names, probabilities, model.familiarity.known(processor.feature_extractor, windows)
 

@@ -1,5 +1,6 @@
 """Promises of a whole recording: honest bouts, steps, and answers that a program can prove."""
 
+import copy
 import json
 
 import matplotlib
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llasa_lib import asking, model, pipeline, plots, questions, recordings, signals, timeline
-from llasa_lib.errors import RecordingError
+from llasa_lib.errors import ModelError, RecordingError
 from llasa_lib.recordings import Recording, Segment
 from llasa_lib.timeline import CHANGING, UNKNOWN, Bout, Timeline, decoding
 from llasa_lib.timeline.questions import parse
@@ -533,3 +534,27 @@ def test_a_day_is_decoded_a_tick_at_a_time():
     likelihoods = np.random.default_rng(0).normal(0, 1, (ticks, len(changes)))
     assert decoding.best_path(likelihoods, changes).shape == (ticks,)
     assert np.isfinite(decoding.posterior(likelihoods, changes)).all()
+
+
+# --- what a recording cannot tell about itself ----------------------------------------------------------------------
+
+
+def test_a_recording_of_one_activity_says_that_it_cannot_calibrate(tiny_llasa, people):
+    llasa, processor = tiny_llasa
+    imu, columns = signals.cut_windows(people[:2])
+    extractor = copy.deepcopy(processor.feature_extractor).fit(signals.calibrate(imu, columns["subject"]))
+    read = copy.copy(processor)
+    read.feature_extractor = extractor
+    walks = imu[np.array(columns["activity"]) == "walking"]
+    alone, all_of_it = (asking.recognise(part, "pocket", llasa=llasa, processor=read) for part in (walks, imu))
+    assert "too few kinds of movement" in alone.note
+    assert alone.note in str(alone)
+    assert alone.note in alone.answer("How long did I walk?").text
+    assert json.loads(alone.to_json())["note"] == alone.note
+    assert not all_of_it.note
+
+
+def test_a_word_that_is_no_placement_is_refused_with_those_that_are(tiny_llasa, people):
+    imu, _ = signals.cut_windows(people[:1])
+    with pytest.raises(ModelError, match=r"'hat' is no placement.* waist, trouser pocket, wrist"):
+        asking.recognise(imu, "hat", llasa=tiny_llasa[0], processor=tiny_llasa[1])

@@ -58,6 +58,7 @@ class Timeline:
     bouts: list[Bout]
     duration: float
     activities: list[str] = field(default_factory=list)
+    note: str = ""  # what the reader has to know before believing it
 
     def __len__(self):
         return len(self.rows)
@@ -81,18 +82,24 @@ class Timeline:
         """Answer a question about the whole recording, or None if it is about none; see :mod:`timeline.answers`."""
         from llasa_lib.timeline import answers
 
-        return answers.answer(self, question)
+        found = answers.answer(self, question)
+        if found is not None and self.note:
+            found.text += f" Beware: {self.note}"
+        return found
 
     def to_json(self):
         """Everything as JSON text."""
         rounded = lambda row: {key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()}
-        whole = rounded({"duration": self.duration, "steps": self.steps}) | {"seconds": rounded(self.seconds())}
+        whole = rounded({"note": self.note, "duration": self.duration, "steps": self.steps}) | {
+            "seconds": rounded(self.seconds())
+        }
         parts = {name: [rounded(vars(row)) for row in getattr(self, name)] for name in ("bouts", "rows")}
         return json.dumps(whole | parts, indent=1)
 
     def __str__(self):
         total = ", ".join(f"{name} {clock(seconds)}" for name, seconds in self.seconds().items())
-        return "\n".join([*map(str, self.bouts), f"in all: {total}; {self.steps} steps"])
+        told = [f"beware: {self.note}"] if self.note else []
+        return "\n".join([*told, *map(str, self.bouts), f"in all: {total}; {self.steps} steps"])
 
 
 def clock(seconds):
