@@ -149,7 +149,7 @@ def small_home(smoke_folder, tmp_path_factory):
     made = Pipeline("smoke", folder=smoke_folder)
     made.pretrain(), made.caption(), language_models.load_tokenizer("tiny")
     values = yaml.safe_load((profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8"))
-    rows = len(made.caption()["train"]) * (1 + values["caption"]["copies"])
+    rows = len(made.caption()["train"]) * (1 + len(values["caption"]["copies"]))
     for stage in ("align", "tune"):
         values[stage] |= {"batch_size": 4, "epochs": (9 * 4 + 1) / rows}
 

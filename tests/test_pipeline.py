@@ -112,7 +112,7 @@ def test_every_stage_is_made_once_and_upstream_first(makers, tmp_path):
         ("data", {"test_subjects": ["hapt-03"]}, ["prepare", "pretrain"]),
         ("data", {"processes": 2}, []),
         ("encoder", {"epochs": 3}, ["pretrain"]),
-        ("caption", {"copies": 2}, ["caption"]),
+        ("caption", {"copies": ["mirrored"]}, ["caption"]),
         ("align", {"epochs": 2}, ["align"]),
         ("tune", {"rank": 4}, ["tune"]),
         ("evaluate", {"bootstrap": 7}, ["evaluate"]),
