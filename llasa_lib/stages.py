@@ -107,10 +107,10 @@ def pretrained(run, settings, imu, work, keep=False):
 def build(run, settings):
     """A fresh model and processor under the settings of an alignment, and the training corpus."""
     corpus = run.training_corpus()
-    windows, validation = signals.calibrate(corpus), signals.calibrate(run.caption()["validation"])
+    taught, validation = signals.calibrate(corpus), signals.calibrate(run.caption()["validation"])
     llasa, processor = model.build(
         run.pretrain().limu_bert,
-        windows,
+        taught,
         run.profile.language_model,
         settings.steps_per_token,
         settings.summary_tokens,
@@ -118,14 +118,14 @@ def build(run, settings):
         run.profile.seed,
         settings.projector,
     )
-    model.familiarity.fit(processor.feature_extractor, windows, corpus["activity"], validation)
+    model.familiarity.fit(processor.feature_extractor, taught, corpus["activity"], validation)
     return llasa, processor, corpus
 
 
 def _fit_temperature(llasa, processor, validation):
     """How sure the model is, corrected on validation people; kept with the processor."""
-    windows = signals.calibrate(validation, placement=validation["placement"])
-    names, probabilities = model.recognised(llasa, processor, windows)
+    told = signals.calibrate(validation, placement=validation["placement"])
+    names, probabilities = model.recognised(llasa, processor, told)
     truth = np.array([names.index(one) for one in validation["activity"]])
     processor.feature_extractor.familiar["temperature"] = model.familiarity.fit_temperature(probabilities, truth)
 

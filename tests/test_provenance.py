@@ -140,7 +140,7 @@ def test_a_module_makes_those_stages_again_whose_own_code_reads_it(module, stage
     assert readers(module) == stages
 
 
-ROOMS = ("verification.", "writers.", "corpora.", "recordings.own.")
+ROOMS = ("verification.", "writers.", "corpora.", "recordings.own.", "timeline.")
 ROOF = {"asking", "cli", "notebook", "pipeline", "plots", "provenance", "scaling", "widgets", "check"}
 BESIDE = {
     "captions.diversity",
