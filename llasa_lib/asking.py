@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from . import captions, recordings, signals, timeline
 from .errors import RecordingError
@@ -244,19 +245,23 @@ def recognise(recording, placement=None, profile=None, llasa=None, processor=Non
         llasa, processor = pipeline.ready(profile)
     windows = _calibrated(imu, placement)
     found = timeline.build(recording, pieces, starts, *_probabilities(llasa, processor, windows))
-    found.note = _note(processor, windows)
+    found.note = _note(processor, windows, guessed=not placement)
     return found
 
 
-def _note(processor, windows):
+def _note(processor, windows, guessed):
     """What a recording cannot tell about itself, in a sentence; empty if it can."""
-    moving = windows[windows.moving]
-    if not len(moving) or processor.feature_extractor.calibration(moving).max() > 0:
-        return ""
-    return (
-        "this recording holds too few kinds of movement to calibrate by, so walking, climbing and descending may be "
-        "mistaken for each other, above all in a pocket. Record walking and stairs in one go to know better."
-    )
+    from . import model
+
+    said, moving = [], windows[windows.moving]
+    if guessed and model.familiarity.swings(windows).any():
+        said.append("the sensor tips as a leg does, so it is taken to be in a pocket; say where it is worn if not.")
+    if len(moving) and processor.feature_extractor.calibration(moving).max() == 0:
+        said.append(
+            "this recording holds too few kinds of movement to calibrate by, so walking, climbing and descending may "
+            "be mistaken for each other, above all in a pocket. Record walking and stairs in one go to know better."
+        )
+    return " ".join(said)
 
 
 def _probabilities(llasa, processor, windows):
@@ -264,7 +269,9 @@ def _probabilities(llasa, processor, windows):
     from . import model
 
     names, probabilities = model.recognised(llasa, processor, windows, llasa.config.activities or _TAUGHT)
-    return names, probabilities, model.familiarity.known(processor.feature_extractor, windows)
+    known = model.familiarity.known(processor.feature_extractor, windows)
+    # Getting up or turning round fills a few windows: what is unlike anything taught lasts longer.
+    return names, probabilities, scipy.ndimage.grey_closing(known.astype(np.int8), 5, mode="nearest").astype(bool)
 
 
 def _calibrated(imu, placement=None):
