@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 
 from llasa_lib.errors import WindowError
+from llasa_lib.signals.features import LINES
 from llasa_lib.signals.gravity import rotate, split_gravity, upward
 from llasa_lib.signals.windows import RATE, to_array
 
@@ -23,7 +24,6 @@ SLOWEST_TURN = 0.5  # Hz
 NEIGHBOURS = 10  # moving windows that say which way is up for a still one: about a minute
 ANOTHER_PLACE = 60.0  # degrees; a phone that hangs so differently while walking is worn in another way
 FEWEST = 12  # moving windows on either side, before a recording is taken for two
-LINES = 19  # spectral lines 1..19 of six seconds: 1/6 Hz to 3.2 Hz
 
 FRAME_CHANNELS = (
     "up", "forward", "left", "horizontal", "acceleration",
