@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 
 from . import captions, recordings, signals, timeline
 from .errors import RecordingError
@@ -25,7 +24,7 @@ class Reply:
     ``answer`` is the model's; ``evidence`` is measured by a program; ``shares`` are the model's probabilities of the
     activities' sentences, scaled to sum to 1: it was asked for them in the book's words, not in the reader's.
     ``contradicted`` names what the answer says that the person does, and the sensor alone does not. ``unfamiliar`` says
-    why the window is unlike anything that was taught, if it is.
+    why the window is unlike anything that was taught, if it is; ``note`` what its recording cannot tell about itself.
     """
 
     start: float
@@ -36,6 +35,7 @@ class Reply:
     shares: dict[str, float]
     contradicted: tuple[str, ...] = ()
     unfamiliar: str = ""
+    note: str = ""
 
     def told(self):
         """The answer; one that cannot be believed is quoted, behind the reason."""
@@ -196,12 +196,12 @@ def ask(path, question, start=None, windows=1, max_new_tokens=48, profile=None, 
 
     check_question(question, model.IMU_TOKEN, measured=False)
     training.quiet()
+    windows = _calibrated(imu, placement)  # the whole recording says which way is up, and how this person moves
     llasa, processor = pipeline.ready(profile)
     activities = llasa.config.activities or _TAUGHT
-    # The whole recording says which way is up, and how this person moves.
-    return ask_windows(
-        llasa, processor, _calibrated(imu, placement)[chosen], question, activities, starts[chosen], max_new_tokens
-    )
+    replies = ask_windows(llasa, processor, windows[chosen], question, activities, starts[chosen], max_new_tokens)
+    replies[0].note = _note(processor, windows, guessed=not placement)
+    return replies
 
 
 def recognise(recording, placement=None, profile=None, llasa=None, processor=None):
@@ -238,12 +238,12 @@ def recognise(recording, placement=None, profile=None, llasa=None, processor=Non
         imu = signals.check_windows(recording)
         recording, starts = timeline.from_windows(imu)
         pieces = [recording]
+    windows = _calibrated(imu, placement)
     if llasa is None or processor is None:
         from . import pipeline, training
 
         training.quiet()
         llasa, processor = pipeline.ready(profile)
-    windows = _calibrated(imu, placement)
     found = timeline.build(recording, pieces, starts, *_probabilities(llasa, processor, windows))
     found.note = _note(processor, windows, guessed=not placement)
     return found
@@ -269,9 +269,7 @@ def _probabilities(llasa, processor, windows):
     from . import model
 
     names, probabilities = model.recognised(llasa, processor, windows, llasa.config.activities or _TAUGHT)
-    known = model.familiarity.known(processor.feature_extractor, windows)
-    # Getting up or turning round fills a few windows: what is unlike anything taught lasts longer.
-    return names, probabilities, scipy.ndimage.grey_closing(known.astype(np.int8), 5, mode="nearest").astype(bool)
+    return names, probabilities, model.familiarity.known_in_time(processor.feature_extractor, windows)
 
 
 def _calibrated(imu, placement=None):

@@ -240,6 +240,8 @@ def ask(
         table = Table(show_header=False, box=None, padding=(0, 2))
         table.add_row("measured in the signal", reply.evidence)
         table.add_row("the sensor alone says", reply.shares_text())
+        if reply.note:
+            table.add_row("of the recording", reply.note)
         console.print(table)
 
 

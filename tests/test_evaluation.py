@@ -219,8 +219,8 @@ def test_baselines_learn_from_two_people_what_helps_with_a_third(people, baselin
     predicted = baselines.predict(signals.calibrate(people["test"]))
     majority = evaluation.macro_f1(true, predicted.pop("majority class"))
     assert set(predicted) == {
-        "random forest, 256 statistics",
-        "logistic regression, 256 statistics",
+        "random forest, 446 statistics",
+        "logistic regression, 446 statistics",
         "encoder, linear probe",
     }
     for name, said in predicted.items():

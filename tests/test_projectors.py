@@ -41,14 +41,14 @@ def imu(hapt_windows):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("steps", [1, 2, 4, 8, 24])
 def test_every_projector_makes_the_same_number_of_tokens(kind, steps):
-    tokens = projector(kind, steps)(torch.randn(3, 120, 72), torch.randn(3, 256))
+    tokens = projector(kind, steps)(torch.randn(3, 120, 72), torch.randn(3, 446))
     assert tokens.shape == (3, 120 // steps + 1, 16)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_reaches_every_weight(kind):
     made = projector(kind, 8)
-    made(torch.randn(3, 120, 72), torch.randn(3, 256)).square().sum().backward()
+    made(torch.randn(3, 120, 72), torch.randn(3, 446)).square().sum().backward()
     unreached = [name for name, weight in made.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert unreached == []
 
@@ -59,7 +59,7 @@ def test_pooling_longer_costs_no_parameter():
 
 
 def test_pooling_does_not_see_the_order_of_states_inside_a_token_and_concatenation_does():
-    states, summary = torch.randn(1, 120, 72), torch.randn(1, 256)
+    states, summary = torch.randn(1, 120, 72), torch.randn(1, 446)
     turned = states.unflatten(1, (-1, 8)).flip(2).flatten(1, 2)
     for kind, blind in (("pool", True), ("linear", False), ("mlp2x_gelu", False)):
         made = projector(kind, 8)
@@ -67,7 +67,7 @@ def test_pooling_does_not_see_the_order_of_states_inside_a_token_and_concatenati
 
 
 def test_the_resampler_knows_what_came_first():
-    made, states, summary = projector("resampler", 8), torch.randn(1, 120, 72), torch.randn(1, 256)
+    made, states, summary = projector("resampler", 8), torch.randn(1, 120, 72), torch.randn(1, 446)
     assert not torch.allclose(made(states, summary), made(states.flip(1), summary), atol=1e-3)
 
 

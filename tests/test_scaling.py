@@ -96,7 +96,7 @@ def test_the_adapter_of_the_paper_has_as_many_parameters_as_the_formula_says(who
 def test_a_window_becomes_120_tokens_as_wide_as_a_word(whole):
     name, llasa = whole
     hidden = SIZES[name][0]
-    imu, summary = torch.empty(2, 120, 6, device="meta"), torch.empty(2, 256, device="meta")
+    imu, summary = torch.empty(2, 120, 6, device="meta"), torch.empty(2, 446, device="meta")
     assert llasa.get_imu_features(imu, summary).shape == (2, 120, hidden)
     with torch.device("meta"):
         states = llasa.model.encoder(imu_values=imu).last_hidden_state

@@ -557,3 +557,19 @@ def test_a_word_that_is_no_placement_is_refused_with_those_that_are(tiny_llasa, 
     imu, _ = signals.cut_windows(people[:1])
     with pytest.raises(ModelError, match=r"'hat' is no placement.* waist, trouser pocket, wrist"):
         asking.recognise(imu, "hat", llasa=tiny_llasa[0], processor=tiny_llasa[1])
+
+
+def test_a_word_that_is_no_placement_is_refused_before_a_model_is_loaded(csv, monkeypatch):
+    monkeypatch.setattr(pipeline, "ready", lambda profile: pytest.fail("loaded"))
+    for call in (lambda: asking.recognise(csv, "hat"), lambda: asking.ask(csv, "What is it?", placement="hat")):
+        with pytest.raises(ModelError, match="no placement"):
+            call()
+
+
+@pytest.mark.parametrize(("placement", "guessed"), [(None, True), ("waist", False)])
+def test_an_answer_about_six_seconds_says_that_a_pocket_was_guessed(
+    placement, guessed, command, csv, sure, with_model, monkeypatch
+):
+    monkeypatch.setattr(model.familiarity, "swings", lambda windows: np.ones(len(windows), bool))
+    _, out, _ = command("ask", csv, "--start", 0, "--tokens", 4, *(["--placement", placement] if placement else []))
+    assert ("taken to be in a pocket" in " ".join(out.split())) is guessed

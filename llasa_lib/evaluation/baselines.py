@@ -54,11 +54,11 @@ def fit_baselines(windows, activities, limu_bert, seed=0):
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     models = {
         "majority class": ("summary", DummyClassifier(strategy="most_frequent")),
-        "random forest, 256 statistics": (
+        "random forest, 446 statistics": (
             "summary",
             RandomForestClassifier(n_estimators=300, random_state=seed, n_jobs=2),
         ),
-        "logistic regression, 256 statistics": ("summary", linear),
+        "logistic regression, 446 statistics": ("summary", linear),
     }
     extractor = ImuFeatureExtractor().fit(windows)
     inputs = _inputs(windows, limu_bert, extractor)

@@ -55,7 +55,7 @@ class LlasaConfig(PreTrainedConfig):
     imu_token_id: int = 49152
     steps_per_token: int = 1
     summary_tokens: int = 0
-    summary_size: int = len(signals.STATISTICS) + len(signals.OF_STILL) + 6
+    summary_size: int = 2 * len(signals.STATISTICS) + 6
     projector: Literal["linear", "mlp2x_gelu", "pool", "resampler"] = "mlp2x_gelu"
     projector_hidden_act: str = "gelu"
     standardise: bool = False

@@ -5,6 +5,7 @@ that counts as familiar is that of nineteen in twenty windows of validation peop
 """
 
 import numpy as np
+import scipy
 from scipy.special import log_softmax
 
 from llasa_lib import signals
@@ -13,6 +14,8 @@ from llasa_lib.model.processing import POCKET, said_placement
 BANDS = ((0, 2), (2, 5), (5, 9), (9, 14), (14, 19))  # of the 19 spectral lines
 IN_A_POCKET = 1.6  # nobody of the training people wore a pocket, which shakes in ways of its own: this much further
 TIPPING = 1.15  # rad/s, root mean square; no waist tips as fast as a thigh or an arm that swings
+LASTING = 5  # windows: shorter, and it was something in between
+FAR = 1.15  # shares of what is familiar; validation people's own ways of descending stay below
 TEMPERATURES = np.geomspace(0.5, 4.0, 31)
 REASONS = {
     "rougher": ("gentler", "acceleration varies by {:.1f} m/s²", "{:.1f} to {:.1f}"),
@@ -81,12 +84,29 @@ def distance(extractor, windows):
 
 def known(extractor, windows):
     """Whether each window is like something that was taught, (N,) bool. Stillness is."""
+    return _strangeness(extractor, windows) <= 1
+
+
+def known_in_time(extractor, windows):
+    """The same of windows (N,) of one recording in the order of time: what is unlike anything taught lasts.
+
+    Getting up or turning round fills a few windows. And where a person descends in a way of her own, window after
+    window lies just beyond what is familiar; another movement lies far beyond.
+    """
+    strange = _strangeness(extractor, windows)
+    runs, count = scipy.ndimage.label(scipy.ndimage.grey_opening(strange, LASTING, mode="nearest") > 1)
+    typical = np.array([np.median(strange[runs == run]) for run in range(count + 1)])
+    return (runs == 0) | (typical[runs] <= FAR)
+
+
+def _strangeness(extractor, windows):
+    """How far each window is from what was taught, in shares of the largest distance that counts as familiar: (N,)."""
     if "means" not in extractor.familiar:
-        return np.ones(len(windows), bool)
+        return np.zeros(len(windows))
     told = np.array([said_placement(word) for word in windows.placement])
     pocket = (told == POCKET) | ((told == "") & swings(windows))
     allowed = extractor.familiar["threshold"] * np.where(pocket, IN_A_POCKET, 1.0)
-    return distance(extractor, windows)[0] <= allowed
+    return distance(extractor, windows)[0] / allowed
 
 
 def fit_temperature(probabilities, truth):
@@ -120,7 +140,7 @@ def reason(extractor, window):
 
 
 def _bands(summary):
-    """(N, 256) -> (N, 70): spreads and five bands of lines of each of ten channels, no means."""
+    """(N, 446) -> (N, 70): spreads and five bands of lines of each of ten channels, no means."""
     table = summary[:, : len(signals.STATISTICS)].reshape(len(summary), -1, len(signals.FRAME_CHANNELS))
     lines = table[:, 3:]
     return np.concatenate([table[:, 1], table[:, 2], *(lines[:, a:b].mean(1) for a, b in BANDS)], axis=1)

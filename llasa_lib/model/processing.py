@@ -16,7 +16,6 @@ IGNORE = -100  # torch's cross-entropy skips targets with this value
 SHRINKAGE = 5  # moving windows that weigh as much as what training people have in common
 LEAST_VARIETY = 0.6  # of the variance within a training recording, median over the statistics
 LARGEST = 5.0  # standard deviations; what is further away is only "far"
-_STILL = list(signals.OF_STILL)
 
 POCKET = "in a trouser pocket"
 PLACEMENTS = {
@@ -88,30 +87,32 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
 
     def __init__(self, scales=None, familiar=None, length=120, **kwargs):
         super().__init__(**kwargs)
-        size, still = len(signals.STATISTICS), len(_STILL)
-        plain = {"mean": [0.0] * size, "std": [1.0] * size, "within": [0.0] * size}
-        self.scales = scales or {**plain, "still_mean": [0.0] * still, "still_std": [1.0] * still}
+        zeros, ones = ([value] * len(signals.STATISTICS) for value in (0.0, 1.0))
+        self.scales = scales or {
+            **{name: zeros for name in ("mean", "within", "still_mean")},
+            **{name: ones for name in ("std", "still_std")},
+        }
         self.familiar = familiar or {}
         self.length = length
 
     def has_scales(self):
         """Whether the scales, which may come from anybody's file, are whole, finite, and divide by nothing."""
-        size, still = len(signals.STATISTICS), len(_STILL)
-        sizes = {"mean": size, "std": size, "within": size, "still_mean": still, "still_std": still}
-        if not isinstance(self.scales, dict) or set(self.scales) != set(sizes):
+        names = {"mean", "std", "within", "still_mean", "still_std"}
+        if not isinstance(self.scales, dict) or set(self.scales) != names:
             return False
         try:
-            arrays = {name: np.array(self.scales[name], dtype=float) for name in sizes}
+            arrays = {name: np.array(self.scales[name], dtype=float) for name in names}
         except (TypeError, ValueError):
             return False
-        whole = all(values.shape == (sizes[name],) and np.isfinite(values).all() for name, values in arrays.items())
+        size = (len(signals.STATISTICS),)
+        whole = all(values.shape == size and np.isfinite(values).all() for values in arrays.values())
         return whole and arrays["within"].min() >= 0 and min(arrays["std"].min(), arrays["still_std"].min()) > 0
 
     def fit(self, windows):
         """Learn the scales of the statistics from training windows, see :meth:`windows`. Returns self."""
         windows = self.windows(windows)
-        moving, still = windows[windows.moving], windows[~windows.moving].statistics[:, _STILL]
-        for name, values in (("", moving.statistics), ("still_", still)):
+        moving, still = windows[windows.moving], windows[~windows.moving]
+        for name, values in (("", moving.statistics), ("still_", still.statistics)):
             if len(values):
                 std = values.std(0)
                 self.scales[f"{name}mean"] = values.mean(0).astype(float).tolist()
@@ -135,7 +136,7 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         -------
         BatchFeature
             ``imu_values`` (N, T, 6): acceleration / 9.8 and rotation in the frame, for the encoder;
-            ``imu_summary`` (N, 256): standardised statistics, see :meth:`summary`.
+            ``imu_summary`` (N, 446): standardised statistics, see :meth:`summary`.
         """
         windows = self.windows(imu, check_units)
         data = {"imu_values": encoder.normalise(self.equalised(windows)), "imu_summary": self.summary(windows)}
@@ -143,7 +144,7 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def summary(self, windows):
-        """:class:`signals.Calibrated` -> (N, 256): 220 numbers of those who move, 30 of those who do not, six flags.
+        """:class:`signals.Calibrated` -> (N, 446): 220 numbers of those who move, 220 of those who do not, six flags.
 
         The flags: whether somebody moves; whether it is known which way is up; how much of the recording's own mean was
         taken away, from 0 (a window that stands alone) to 1; and which of :data:`PLACEMENTS` was told, if any.
@@ -152,7 +153,7 @@ class ImuFeatureExtractor(FeatureExtractionMixin):
         weight = self.calibration(windows)
         centre = scales["mean"] + weight[:, None] * (windows.mean - scales["mean"])
         moving = (windows.statistics - centre) / scales["std"]
-        still = (windows.statistics[:, _STILL] - scales["still_mean"]) / scales["still_std"]
+        still = (windows.statistics - scales["still_mean"]) / scales["still_std"]
         parts = [moving * windows.moving[:, None], still * ~windows.moving[:, None]]
         told = np.array([said_placement(word) for word in windows.placement])[:, None] == list(PLACEMENTS)  # (N, 3)
         flags = np.stack([windows.moving, windows.upright, weight * windows.moving], axis=1)

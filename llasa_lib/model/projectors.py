@@ -71,7 +71,7 @@ class LlasaProjector(nn.Module):
         self.token_size.copy_(embeddings.float().square().mean().sqrt())
 
     def forward(self, states, summary):
-        """``states`` (M, S, E) or None, ``summary`` (M, 256) -> (M, tokens_per_window, H)."""
+        """``states`` (M, S, E) or None, ``summary`` (M, 446) -> (M, tokens_per_window, H)."""
         tokens = []
         if self.config.summary_tokens:
             made = self.summary_2(self.act(self.summary_1(summary)))  # (M, S * H)

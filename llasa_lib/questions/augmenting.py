@@ -33,7 +33,8 @@ def augmented(corpus, copies, seed=0):
 
 
 def _mirrored(imu, columns, rng):
-    turned = _each_session(imu, columns, lambda part: rotate(part, _about(signals.upright_axis(imu), rng, 90.0)))
+    axis = signals.upright_axis(imu)
+    turned = _each_session(imu, columns, lambda part: signals.turn_about(part, axis, rng.uniform(-90, 90)))
     return signals.mirror(turned, signals.level_axis(imu))
 
 
@@ -106,12 +107,6 @@ def _as_somebody_else(imu, sessions, rng):
         part[..., 3:] *= speed
         changed[rows] = part
     return changed
-
-
-def _about(axis, rng, largest):
-    return scipy.spatial.transform.Rotation.from_rotvec(
-        np.radians(rng.uniform(-largest, largest)) * np.eye(3)[axis]
-    ).as_matrix()
 
 
 def _direction(vectors):

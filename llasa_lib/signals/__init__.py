@@ -31,7 +31,6 @@ from llasa_lib.signals.sessions import (
     AXES,
     FRAME_CHANNELS,
     LINES,
-    OF_STILL,
     STATISTICS,
     Calibrated,
     calibrate,

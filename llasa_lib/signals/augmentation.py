@@ -38,23 +38,14 @@ def turn_randomly(imu, rng, largest=180.0):
     return rotate(imu, random_turns(len(imu), rng, largest))
 
 
-def turn_about(imu, axis, rng, largest=90.0):
-    """Carry the device elsewhere on the body: each window turned about one axis of the device.
+def turn_about(imu, axis, angle):
+    """Windows (..., T, 6) turned about one axis of the device (0, 1 or 2) by ``angle`` degrees.
 
-    About the axis that points up while people stand, it is the same movement with the phone at another place of the
-    same belt; of a person who lies, it is another side to lie on.
-
-    Parameters
-    ----------
-    imu : (N, T, 6) array
-    axis : int
-        0, 1 or 2; see :func:`upright_axis`.
-    rng : numpy.random.Generator
-    largest : float, degrees
-        Angles are uniform up to it, in both directions.
+    About the axis that points up while people stand (:func:`upright_axis`), it is the same movement with the phone at
+    another place of the same belt; of a person who lies, it is another side to lie on.
     """
-    angles = np.radians(rng.uniform(-largest, largest, len(imu)))
-    return rotate(imu, scipy.spatial.transform.Rotation.from_rotvec(angles[:, None] * np.eye(3)[axis]).as_matrix())
+    turn = scipy.spatial.transform.Rotation.from_rotvec(np.radians(angle) * np.eye(3)[axis])
+    return rotate(imu, turn.as_matrix())
 
 
 def mirror(imu, axis):

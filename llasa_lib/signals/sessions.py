@@ -1,7 +1,7 @@
 """One frame for all phones, and what the windows of one person's recording say about each other.
 
-- ``to_frame``: every window with gravity along z, the main horizontal axis of its movement along x, and slow turns
-  about the vertical removed. However the device was turned, the result is the same.
+- ``to_frame``: every window with gravity along z, the direction of walking along x, and slow turns about the vertical
+  removed. However the device was turned, the result is the same.
 - ``calibrate``: the same for windows that belong together. Where the person moves, the recording shows which way is up
   in this pocket, so a window in which nobody moves is seen as a posture; and how this person moves on average.
 
@@ -21,6 +21,8 @@ from llasa_lib.signals.windows import RATE, to_array
 
 MOVING = 0.8  # m/s^2; the spread of |a| is below in every posture, above in every gait
 SLOWEST_TURN = 0.5  # Hz
+STEPS = (1.2, 2.6)  # Hz; steps of a walk. Swaying to the side takes two of them
+PHASE = np.radians(150)  # of a step: a foot that lands lifts and brakes, at the waist of training people
 NEIGHBOURS = 10  # moving windows that say which way is up for a still one: about a minute
 ANOTHER_PLACE = 60.0  # degrees; a phone that hangs so differently while walking is worn in another way
 FEWEST = 12  # moving windows on either side, before a recording is taken for two
@@ -41,9 +43,6 @@ STATISTICS = tuple(
 )
 """Names of the 220 numbers of :func:`frame_statistics`."""
 
-OF_STILL = tuple(n for n, name in enumerate(STATISTICS) if "line" not in name)
-"""Places of the 30 among them that mean something where nobody moves: posture, and how still it is."""
-
 
 def is_moving(imu):
     """Whether somebody moves in each window (..., T, 6): the spread of |a| is above :data:`MOVING`."""
@@ -53,8 +52,8 @@ def is_moving(imu):
 def to_frame(imu):
     """Each window in the frame that its own movement gives: x forward, y left, z up.
 
-    Forward is the horizontal axis along which the body accelerates most. Its direction follows from the foot: a heel
-    that strikes brakes more sharply than the push that follows, so acceleration is skewed to the back.
+    Forward is the horizontal axis whose acceleration keeps time with the vertical, step by step: the sides sway once in
+    two steps. A foot that lands lifts the body and brakes it, which tells front from back.
 
     Parameters
     ----------
@@ -208,12 +207,16 @@ def _unit(vectors):
 def _turns(groups, up):
     """Turns (N, 3, 3) into the frame of N groups of windows (N, M, T, 6) whose up is (N, 3)."""
     level = upward(up)
-    acceleration = np.einsum("nij,nmtj->nmti", level[:, :2], groups[..., :3])  # what is left is horizontal
-    body = (acceleration - acceleration.mean(axis=2, keepdims=True)).reshape(len(up), -1, 2)
-    x, y = body[..., 0], body[..., 1]
-    angle = 0.5 * np.arctan2(2 * (x * y).mean(axis=1), (x * x - y * y).mean(axis=1))
-    along = x * np.cos(angle)[:, None] + y * np.sin(angle)[:, None]
-    angle = np.where((along**3).mean(axis=1) > 0, angle + np.pi, angle)
+    acceleration = np.einsum("nij,nmtj->nmti", level, groups[..., :3])
+    body = acceleration - acceleration.mean(axis=2, keepdims=True)
+    lines = np.fft.rfft(body * np.hanning(body.shape[2])[:, None], axis=2)
+    frequency = np.fft.rfftfreq(body.shape[2], 1 / RATE)
+    lines = lines[:, :, (frequency >= STEPS[0]) & (frequency <= STEPS[1])]
+    # How the horizontal goes along with the vertical, step by step: (N, 2), complex because one comes later.
+    x, y = (lines[..., :2] * lines[..., 2:].conj()).sum(axis=(1, 2)).T
+    angle = 0.5 * np.arctan2(2 * (x * y.conj()).real, np.abs(x) ** 2 - np.abs(y) ** 2)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    angle = np.where((along * np.exp(-1j * PHASE)).real < 0, angle + np.pi, angle)
     heading = np.zeros((len(up), 3, 3))
     heading[:, 0, 0] = heading[:, 1, 1] = np.cos(angle)
     heading[:, 0, 1], heading[:, 1, 0], heading[:, 2, 2] = np.sin(angle), -np.sin(angle), 1.0
