@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from llasa_lib import encoder, evaluation, profiles, questions, signals
 from llasa_lib.errors import ArtifactError
 from llasa_lib.evaluation import System
-from llasa_lib.evaluation.run import GENERATED, MIRRORED, SCORED, TURNED, ZEROED, turned
+from llasa_lib.evaluation.run import GENERATED, MIRRORED, NEAREST, SCORED, TURNED, ZEROED, turned
 from llasa_lib.recordings import ACTIVITIES
 
 SIX = list(ACTIVITIES[:6])
@@ -232,8 +232,8 @@ def test_every_system_is_tested_on_the_same_windows(report, people):
     assert report.true == list(test["activity"])
     assert report.subjects == list(test["subject"])
     assert [system.name for system in report.systems[:4]] == [SCORED, GENERATED, ZEROED, MIRRORED]
-    assert report.systems[4].name == TURNED
-    assert [system.kind for system in report.systems] == 2 * ["model"] + 3 * ["control"] + 4 * ["baseline"]
+    assert [system.name for system in report.systems[4:6]] == [TURNED, NEAREST]
+    assert [system.kind for system in report.systems] == 2 * ["model"] + 3 * ["control"] + 5 * ["baseline"]
     assert {len(system.predicted) for system in report.systems} == {len(test)}
 
 
@@ -267,9 +267,11 @@ def test_every_row_of_the_report_is_about_the_windows_that_its_name_says(tiny_ll
 
     monkeypatch.setattr("llasa_lib.evaluation.run.score_activities", score_activities)
     monkeypatch.setattr("llasa_lib.evaluation.run.answers_and_scores", answers_and_scores)
+    recognised = lambda *sensor: (names, score_activities(*sensor))
+    monkeypatch.setattr("llasa_lib.evaluation.run.recognised", recognised)
     settings = profiles.load("smoke").evaluate.model_copy(update={"windows": None, "bootstrap": 2})
     report = evaluation.evaluate(*tiny_llasa, windows, settings=settings)
-    for name, said in ((SCORED, 0), (GENERATED, 0), (ZEROED, 2), (MIRRORED, 1), (TURNED, 3)):
+    for name, said in ((SCORED, 0), (GENERATED, 0), (ZEROED, 2), (MIRRORED, 1), (TURNED, 3), (NEAREST, 0)):
         assert report[name].predicted == [names[said]] * len(windows), name
 
 

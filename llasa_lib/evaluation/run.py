@@ -3,10 +3,9 @@
 import re
 
 import numpy as np
-import torch
 
 from .. import profiles, questions, signals
-from ..model import answers_and_scores, nearest_words, read_once, score_activities, word_targets
+from ..model import answers_and_scores, recognised, score_activities
 from .report import UNCLEAR, Report, System, macro_f1
 
 GENERATED = "LLaSA, generated answer"
@@ -14,6 +13,7 @@ SCORED = "LLaSA, log-probability"
 ZEROED = "LLaSA, sensor zeroed"
 MIRRORED = "LLaSA, mirrored rooms"
 TURNED = "LLaSA, phones turned"
+NEAREST = "LLaSA, nearest word"
 # A name right behind one of these is ruled out, not named: "not walking", "rather than sitting", "isn't really lying".
 _NEGATION = r"(?:\b(?:not|no|never|neither|nor|without|rather than|instead of)|n['’]t)\s+(?:\w+\s+)?"
 
@@ -105,11 +105,7 @@ def by_nearest_word(model, processor, windows):
     """Macro-F1 on windows named by the word that lies nearest to their soft tokens: no language model runs."""
     true = list(windows["activity"])
     names = sorted(set(true))
-    with torch.no_grad():
-        sensor = read_once(model, processor, signals.calibrate(windows))
-        sensor = {name: value.to(model.device) for name, value in sensor.items()}
-        cosines = nearest_words(model, **sensor, targets=word_targets(model, processor, names))  # (N, K)
-    return macro_f1(true, best(cosines.float().cpu().numpy(), names))
+    return macro_f1(true, best(recognised(model, processor, signals.calibrate(windows), names)[1], names))
 
 
 def evaluate(model, processor, windows, baselines=None, settings=None, profile="", seed=0):
@@ -156,6 +152,8 @@ def evaluate(model, processor, windows, baselines=None, settings=None, profile="
         (MIRRORED, "control", scored(calibrated(windows, signals.mirror(imu, signals.level_axis(imu))))),
         # A phone that hangs in another way: each person's device turned at random.
         (TURNED, "control", scored(calibrated(windows, turned(windows, seed)))),
+        # What the projector knows before the language model has said a word.
+        (NEAREST, "baseline", best(recognised(model, processor, sessions, activities)[1], activities)),
     ]
     if baselines is not None:
         predictions += [(name, "baseline", predicted) for name, predicted in baselines.predict(sessions).items()]
