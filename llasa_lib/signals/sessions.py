@@ -19,7 +19,7 @@ from llasa_lib.signals.features import LINES
 from llasa_lib.signals.gravity import rotate, split_gravity, upward
 from llasa_lib.signals.windows import RATE, to_array
 
-MOVING = 0.8  # m/s^2; the spread of |a| is below in every posture, above in every gait
+MOVING = 0.6  # m/s^2; the spread of |a| is below in every posture, above in every two seconds of every gait
 SLOWEST_TURN = 0.5  # Hz
 STEPS = (1.2, 2.6)  # Hz; steps of a walk. Swaying to the side takes two of them
 PHASE = np.radians(150)  # of a step: a foot that lands lifts and brakes, at the waist of training people
@@ -45,8 +45,12 @@ STATISTICS = tuple(
 
 
 def is_moving(imu):
-    """Whether somebody moves in each window (..., T, 6): the spread of |a| is above :data:`MOVING`."""
-    return np.linalg.norm(np.asarray(imu)[..., :3], axis=-1).std(axis=-1) > MOVING
+    """Whether somebody moves all through each window (..., T, 6): the spread of |a| is above :data:`MOVING`.
+
+    Who stirs, or gets up, moves for a part of it. Such a window says nothing about which way is up while walking.
+    """
+    parts = np.array_split(np.linalg.norm(np.asarray(imu)[..., :3], axis=-1), 3, axis=-1)
+    return np.min([part.std(axis=-1) for part in parts], axis=0) > MOVING
 
 
 def to_frame(imu):
