@@ -25,6 +25,7 @@ STEPS = (1.2, 2.6)  # Hz; steps of a walk. Swaying to the side takes two of them
 PHASE = np.radians(150)  # of a step: a foot that lands lifts and brakes, at the waist of training people
 NEIGHBOURS = 10  # moving windows that say which way is up for a still one: about a minute
 ANOTHER_PLACE = 60.0  # degrees; a phone that hangs so differently while walking is worn in another way
+_AT_ONCE = 2048  # windows in double precision; a day has 30,000
 FEWEST = 12  # moving windows on either side, before a recording is taken for two
 
 FRAME_CHANNELS = (
@@ -164,13 +165,17 @@ def calibrate(windows, sessions=None, placement=""):
         if not placement and "told" in windows.column_names:
             placement = windows["told"]
         windows = to_array(windows)
-    imu, placement = np.asarray(windows, dtype=np.float64), "" if placement is None else placement
+    imu, placement = np.asarray(windows, dtype=np.float32), "" if placement is None else placement
     labels = np.asarray([""] * len(imu) if sessions is None else list(sessions), dtype=str)
     if len(labels) != len(imu):
         raise WindowError(f"{len(labels)} session labels for {len(imu)} windows. Give one for each.")
     moving, size = is_moving(imu), len(STATISTICS)
-    up = _unit(split_gravity(imu[..., :3], RATE)[0].mean(axis=1)) if len(imu) else np.zeros((0, 3))
-    turns = _turns(imu[:, None], up) if len(imu) else np.zeros((0, 3, 3))
+    up, turns = np.zeros((len(imu), 3)), np.zeros((len(imu), 3, 3))
+    frame, statistics = np.zeros_like(imu), np.zeros((len(imu), size), np.float32)
+    pieces = [slice(first, first + _AT_ONCE) for first in range(0, len(imu), _AT_ONCE)]
+    for rows in pieces:
+        up[rows] = _unit(split_gravity(imu[rows, :, :3], RATE)[0].mean(axis=1))
+        turns[rows] = _turns(imu[rows, None], up[rows])
     upright, place = np.zeros(len(imu), bool), np.full(len(imu), -1)
     for label in np.unique(labels[labels != ""]):
         for rows in _places(np.flatnonzero(labels == label), moving, up):
@@ -178,8 +183,9 @@ def calibrate(windows, sessions=None, placement=""):
             if len(steps):
                 place[rows], upright[rows] = rows[0], True
                 _refer(rows[~moving[rows]], steps, imu, up, turns)
-    frame = _without_slow_turns(rotate(imu, turns)) if len(imu) else imu
-    statistics = frame_statistics(frame) if len(imu) else np.zeros((0, size), np.float32)
+    for rows in pieces:
+        turned = _without_slow_turns(rotate(imu[rows].astype(np.float64), turns[rows]))
+        frame[rows], statistics[rows] = turned, frame_statistics(turned)
     mean, variance = np.zeros((2, len(imu), size), np.float32)
     count, tipping = np.zeros(len(imu)), np.full(len(imu), np.nan)
     for first in np.unique(place[place >= 0]):
@@ -189,8 +195,8 @@ def calibrate(windows, sessions=None, placement=""):
         count[rows] = len(steps)
         tipping[rows] = np.sqrt((frame[steps, :, 3:5] ** 2).sum(axis=2).mean())
     return Calibrated(
-        imu=imu.astype(np.float32),
-        frame=frame.astype(np.float32),
+        imu=imu,
+        frame=frame,
         statistics=statistics,
         moving=moving,
         upright=upright,
