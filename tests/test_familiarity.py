@@ -52,3 +52,9 @@ def test_what_is_unlike_anything_taught_lasts_and_lies_far_beyond(run, flagged, 
     assert known[:10].all()
     assert known[-10:].all()
     assert (not known[10:-10].any()) if flagged else known.all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_recording_of_nothing_else_is_flagged_without_a_warning(monkeypatch):
+    monkeypatch.setattr(familiarity, "_strangeness", lambda extractor, windows: np.full(3, 2.0))
+    assert not familiarity.known_in_time(None, None).any()

@@ -95,8 +95,8 @@ def known_in_time(extractor, windows):
     """
     strange = _strangeness(extractor, windows)
     runs, count = scipy.ndimage.label(scipy.ndimage.grey_opening(strange, LASTING, mode="nearest") > 1)
-    typical = np.array([np.median(strange[runs == run]) for run in range(count + 1)])
-    return (runs == 0) | (typical[runs] <= FAR)
+    typical = np.array([0.0, *(np.median(strange[runs == run]) for run in range(1, count + 1))])
+    return typical[runs] <= FAR
 
 
 def _strangeness(extractor, windows):
