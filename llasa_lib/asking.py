@@ -266,9 +266,14 @@ def _note(processor, windows, guessed):
 
 def _probabilities(llasa, processor, windows):
     """What a model says of the windows of one person: K names, (N, K) probabilities, (N,) whether they are known."""
-    from . import model
+    from . import model, questions
 
     names, probabilities = model.recognised(llasa, processor, windows, llasa.config.activities or _TAUGHT)
+    if questions.STILL in names:
+        # Nobody has walked: no posture can be known, however sure the model is.
+        posture = np.ix_(~(windows.moving | windows.upright), np.isin(names, questions.POSTURES))
+        probabilities[posture[0][:, 0], names.index(questions.STILL)] += probabilities[posture].sum(axis=1)
+        probabilities[posture] = 0.0
     return names, probabilities, model.familiarity.known_in_time(processor.feature_extractor, windows)
 
 

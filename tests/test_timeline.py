@@ -573,3 +573,16 @@ def test_an_answer_about_six_seconds_says_that_a_pocket_was_guessed(
     monkeypatch.setattr(model.familiarity, "swings", lambda windows: np.ones(len(windows), bool))
     _, out, _ = command("ask", csv, "--start", 0, "--tokens", 4, *(["--placement", placement] if placement else []))
     assert ("taken to be in a pocket" in " ".join(out.split())) is guessed
+
+
+def test_where_nobody_walked_no_posture_is_told(people, tiny_llasa, monkeypatch):
+    names = [*recordings.ACTIVITIES[:6], questions.STILL]
+    lies = np.eye(len(names))[names.index("lying")]
+    monkeypatch.setattr(
+        model, "recognised", lambda llasa, processor, windows, _: (names, np.tile(lies, (len(windows), 1)))
+    )
+    tell = lambda *what: {
+        b.activity for b in asking.recognise(joined(people[0], *what), "waist", None, *tiny_llasa).bouts
+    }
+    assert tell("lying") == {questions.STILL}
+    assert "lying" in tell("walking", "lying")
