@@ -271,9 +271,9 @@ def _probabilities(llasa, processor, windows):
     names, probabilities = model.recognised(llasa, processor, windows, llasa.config.activities or _TAUGHT)
     if questions.STILL in names:
         # Nobody has walked: no posture can be known, however sure the model is.
-        posture = np.ix_(~(windows.moving | windows.upright), np.isin(names, questions.POSTURES))
-        probabilities[posture[0][:, 0], names.index(questions.STILL)] += probabilities[posture].sum(axis=1)
-        probabilities[posture] = 0.0
+        lost = probabilities * np.outer(~(windows.moving | windows.upright), np.isin(names, questions.POSTURES))
+        probabilities = probabilities - lost
+        probabilities[:, names.index(questions.STILL)] += lost.sum(axis=1)
     return names, probabilities, model.familiarity.known_in_time(processor.feature_extractor, windows)
 
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from llasa_lib import asking, model, pipeline, questions, signals, verification
+# NOTE: evaluation now: imported later, it would keep what a fixture has put in place of the functions of the model.
+from llasa_lib import asking, evaluation, model, pipeline, questions, signals, verification  # noqa: F401
 from llasa_lib.errors import ArtifactError, ModelError, RecordingError
 from llasa_lib.recordings import ACTIVITIES
 

@@ -6,7 +6,6 @@ that counts as familiar is that of nineteen in twenty windows of validation peop
 
 import numpy as np
 import scipy
-from scipy.special import log_softmax
 
 from llasa_lib import signals
 from llasa_lib.model.processing import POCKET, said_placement
@@ -95,7 +94,7 @@ def known_in_time(extractor, windows):
     """
     strange = _strangeness(extractor, windows)
     runs, count = scipy.ndimage.label(scipy.ndimage.grey_opening(strange, LASTING, mode="nearest") > 1)
-    typical = np.array([0.0, *(np.median(strange[runs == run]) for run in range(1, count + 1))])
+    typical = np.append(0.0, scipy.ndimage.median(strange, runs, np.arange(1, count + 1)) if count else [])
     return typical[runs] <= FAR
 
 
@@ -122,7 +121,7 @@ def fit_temperature(probabilities, truth):
     float
     """
     logits, rows = np.log(np.maximum(probabilities, 1e-12)), np.arange(len(truth))
-    loss = {t: -log_softmax(logits / t, axis=1)[rows, truth].mean() for t in TEMPERATURES}
+    loss = {t: -scipy.special.log_softmax(logits / t, axis=1)[rows, truth].mean() for t in TEMPERATURES}
     return float(min(loss, key=loss.get))
 
 
